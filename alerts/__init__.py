@@ -1,0 +1,1 @@
+"""Judge rules over the metrics and tell people."""

@@ -1,0 +1,1 @@
+"""The `modelwatch` command, the supervisor of the services and the demo."""

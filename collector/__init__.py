@@ -1,0 +1,1 @@
+"""Summarise what was recorded: drift, performance, latency and resources, on a schedule."""

@@ -1,0 +1,1 @@
+"""Show models, drift, performance, comparisons and alerts to people."""

@@ -1,0 +1,313 @@
+"""Fixed bins, and counting into them. Pure: this is what makes any window of a model comparable with any other.
+
+Two moments matter: ``build_layout`` once, when the first version with a schema is registered, and the counting
+functions once per uploaded batch. Two counts of one layout merge by addition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from storage.records import (
+    Bins,
+    Feature,
+    FeatureType,
+    Floats,
+    Ints,
+    LabelCounts,
+    Layout,
+    PredictionCounts,
+    Scalar,
+    Signature,
+    Task,
+)
+
+NUMERIC_BINS = 120
+"""Quantile bins of a numeric feature: divisible into the 10 or 20 bins of PSI."""
+CATEGORIES = 100
+"""Most frequent values of a categorical feature that get a bin of their own."""
+
+LATENCY_MIN_SECONDS = 1e-6
+LATENCY_GROWTH = 1.04
+"""Each latency bin is 4 % wider than the one before, so a quantile read from its middle is off by at most 2 %."""
+LATENCY_BINS = 480
+DELAY_MIN_SECONDS = 0.1
+DELAY_GROWTH = 1.2
+DELAY_BINS = 112
+
+
+# ---------------------------------------------------------------------------------------------- building
+
+
+def build_layout(model: str, signature: Signature, columns: Sequence[Sequence[Scalar]], scores: Floats) -> Layout:
+    """The bins for a model's features (from the reference ``columns``, one per feature) and for its scores."""
+    features = tuple(_feature_bins(feature, column) for feature, column in zip(signature.features, columns, strict=True))
+    return Layout(model=model, features=features, score=Bins(name="", edges=_quantile_edges(scores)), classes=signature.classes)
+
+
+def schema_hash(signature: Signature) -> str:
+    """Versions whose signatures have the same hash share a layout: same task, names, kinds and classes."""
+    kinds = [(feature.name, feature.type is FeatureType.CATEGORY) for feature in signature.features]
+    return hashlib.sha256(json.dumps([signature.task, kinds, signature.classes]).encode()).hexdigest()
+
+
+def _feature_bins(feature: Feature, column: Sequence[Scalar]) -> Bins:
+    if feature.type is FeatureType.CATEGORY:
+        values, counts = np.unique([category_text(value) for value in column if value is not None], return_counts=True)
+        frequent = values[np.argsort(-counts, kind="stable")][:CATEGORIES]
+        return Bins(name=feature.name, categories=tuple(str(value) for value in frequent), is_categorical=True)
+    return Bins(name=feature.name, edges=_quantile_edges(numbers(column)))
+
+
+def _quantile_edges(values: Floats) -> tuple[float, ...]:
+    """Ascending edges that hold about equal shares; one bin per distinct value where there are few of them."""
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return ()
+    edges = np.unique(finite)
+    if edges.size > NUMERIC_BINS:
+        edges = np.unique(np.quantile(finite, np.linspace(0, 1, NUMERIC_BINS + 1), method="inverted_cdf"))
+        edges = edges[:-1] if edges.size > 1 else edges
+    return (*edges.tolist(), float(np.nextafter(finite.max(), np.inf)))
+
+
+def layout_to_json(layout: Layout) -> dict[str, Any]:
+    return {"features": [asdict(bins) for bins in layout.features], "score": asdict(layout.score), "classes": list(layout.classes)}
+
+
+def layout_from_json(model: str, layout_id: int, content: dict[str, Any]) -> Layout:
+    return Layout(
+        id=layout_id,
+        model=model,
+        features=tuple(_bins_from_json(bins) for bins in content["features"]),
+        score=_bins_from_json(content["score"]),
+        classes=tuple(content["classes"]),
+    )
+
+
+def _bins_from_json(content: dict[str, Any]) -> Bins:
+    return Bins(
+        name=content["name"],
+        edges=tuple(content["edges"]),
+        categories=tuple(content["categories"]),
+        is_categorical=content["is_categorical"],
+    )
+
+
+# ---------------------------------------------------------------------------------------------- values
+
+
+def category_text(value: Scalar) -> str:
+    """One text per class or category, however JSON, pandas or a model spells it.
+
+    >>> category_text(True), category_text(2.0), category_text("a")
+    ('true', '2', 'a')
+    """
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def numbers(column: Sequence[Scalar] | Floats) -> Floats:
+    """A column as float64; missing values become NaN."""
+    return np.asarray(column, dtype=np.float64)
+
+
+# ---------------------------------------------------------------------------------------------- counting
+
+
+def layout_size(layout: Layout) -> int:
+    """Length of the ``bins`` array: all features, then the score."""
+    return sum(bins.size for bins in layout.features) + layout.score.size
+
+
+def split_bins(layout: Layout, bins: Ints) -> tuple[list[Ints], Ints]:
+    """The flat array as one array per feature, and the score's."""
+    ends = np.cumsum([feature.size for feature in layout.features])
+    parts = np.split(bins, ends) if len(ends) else [bins]
+    return parts[:-1], parts[-1]
+
+
+def bin_indices(bins: Bins, column: Sequence[Scalar] | Floats) -> Ints:
+    """The bin of each value, int64 (n,)."""
+    if bins.is_categorical:
+        known = {category: index for index, category in enumerate(bins.categories)}
+        other, missing = len(known), len(known) + 1
+        return np.fromiter(
+            (missing if value is None else known.get(category_text(value), other) for value in column), np.int64, len(column)
+        )
+    values = numbers(column)
+    indices = np.searchsorted(np.asarray(bins.edges), values, side="right")
+    indices[np.isnan(values)] = len(bins.edges) + 1
+    return indices.astype(np.int64, copy=False)
+
+
+def class_indices(classes: Sequence[str], values: Sequence[str | None]) -> Ints:
+    """The position of each class, ``len(classes)`` for one that the model does not know."""
+    known = {name: index for index, name in enumerate(classes)}
+    return np.fromiter(
+        (known.get(value, len(known)) if value is not None else len(known) for value in values), np.int64, len(values)
+    )
+
+
+def log_bins(values: Floats, least: float, growth: float, bins: int) -> Ints:
+    """Histogram with bins of fixed relative width: bin 0 is up to ``least``, bin i up to ``least * growth**i``."""
+    finite = values[np.isfinite(values)]
+    ratios = np.maximum(finite / least, 1.0)
+    indices = np.ceil(np.log(ratios) / np.log(growth) - 1e-9).astype(np.int64)
+    return np.bincount(np.clip(indices, 0, bins - 1), minlength=bins)
+
+
+def latency_middle_seconds() -> Floats:
+    """The geometric middle of each latency bin, seconds, float64 (LATENCY_BINS,)."""
+    return np.asarray(LATENCY_MIN_SECONDS * LATENCY_GROWTH ** (np.arange(LATENCY_BINS) - 0.5))
+
+
+def delay_upper_seconds() -> Floats:
+    """The upper end of each label-delay bin, seconds, float64 (DELAY_BINS,)."""
+    return np.asarray(DELAY_MIN_SECONDS * DELAY_GROWTH ** np.arange(DELAY_BINS))
+
+
+def count_predictions(
+    layout: Layout,
+    rows: Sequence[Sequence[Scalar]],
+    scores: Sequence[float | None],
+    predictions: Sequence[str | None],
+) -> PredictionCounts:
+    """Counts of successful predictions: ``rows`` n feature lists, with one score and one prediction text each.
+
+    Latency, errors and timeouts are left at zero for ``count_latency`` and the caller to fill in.
+    """
+    counts = empty_prediction_counts(layout)
+    counts.rows = len(rows)
+    if not rows:
+        return counts
+    columns: list[Any] = list(zip(*rows, strict=True))
+    start, numeric = 0, 0
+    for bins, column in zip((*layout.features, layout.score), (*columns, scores), strict=True):
+        values = column if bins.is_categorical else numbers(column)
+        counts.bins[start : start + bins.size] = np.bincount(bin_indices(bins, values), minlength=bins.size)
+        start += bins.size
+        if not bins.is_categorical:
+            counts.moments[numeric] = _moments(values)
+            numeric += 1
+    if layout.classes:
+        counts.classes += np.bincount(class_indices(layout.classes, predictions), minlength=len(layout.classes) + 1)
+    return counts
+
+
+def count_latency(latencies_ms: Sequence[float | None]) -> Ints:
+    """The latency histogram, int64 (LATENCY_BINS,), of latencies in milliseconds; None is left out."""
+    seconds = numbers(latencies_ms) / 1000.0
+    return log_bins(seconds, LATENCY_MIN_SECONDS, LATENCY_GROWTH, LATENCY_BINS)
+
+
+def count_labels(
+    layout: Layout,
+    scores: Sequence[float | None],
+    predictions: Sequence[str | None],
+    labels: Sequence[str],
+    delays_seconds: Sequence[float],
+) -> LabelCounts:
+    """Counts of labelled predictions, one entry of each sequence per label."""
+    counts = empty_label_counts(layout)
+    counts.rows = len(labels)
+    if not labels:
+        return counts
+    counts.delay = log_bins(numbers(list(delays_seconds)), DELAY_MIN_SECONDS, DELAY_GROWTH, DELAY_BINS)
+    score_bins = bin_indices(layout.score, list(scores))
+    if layout.classes:
+        actual = class_indices(layout.classes, labels)
+        predicted = class_indices(layout.classes, predictions)
+        np.add.at(counts.score_by_class, (score_bins, actual), 1)
+        np.add.at(counts.confusion, (predicted, actual), 1)
+    else:
+        counts.score_by_class[:, 0] = np.bincount(score_bins, minlength=layout.score.size)
+        counts.residuals = _residuals(numbers(list(scores)), _label_numbers(labels))
+    return counts
+
+
+def empty_prediction_counts(layout: Layout) -> PredictionCounts:
+    numeric = sum(not bins.is_categorical for bins in layout.features) + 1
+    return PredictionCounts(
+        rows=0,
+        errors=0,
+        timeouts=0,
+        bins=np.zeros(layout_size(layout), np.int64),
+        moments=np.zeros((numeric, 3)),
+        classes=np.zeros(len(layout.classes) + 1 if layout.classes else 0, np.int64),
+        latency=np.zeros(LATENCY_BINS, np.int64),
+    )
+
+
+def empty_label_counts(layout: Layout) -> LabelCounts:
+    classes = len(layout.classes) + 1 if layout.classes else 0
+    return LabelCounts(
+        rows=0,
+        score_by_class=np.zeros((layout.score.size, max(classes, 1)), np.int64),
+        confusion=np.zeros((classes, classes), np.int64),
+        residuals=np.zeros(6),
+        delay=np.zeros(DELAY_BINS, np.int64),
+    )
+
+
+def add_predictions(left: PredictionCounts, right: PredictionCounts) -> PredictionCounts:
+    """The counts of both; they must be of one layout."""
+    return PredictionCounts(
+        rows=left.rows + right.rows,
+        errors=left.errors + right.errors,
+        timeouts=left.timeouts + right.timeouts,
+        bins=left.bins + right.bins,
+        moments=left.moments + right.moments,
+        classes=left.classes + right.classes,
+        latency=left.latency + right.latency,
+    )
+
+
+def add_labels(left: LabelCounts, right: LabelCounts) -> LabelCounts:
+    """The counts of both; they must be of one layout."""
+    return LabelCounts(
+        rows=left.rows + right.rows,
+        score_by_class=left.score_by_class + right.score_by_class,
+        confusion=left.confusion + right.confusion,
+        residuals=left.residuals + right.residuals,
+        delay=left.delay + right.delay,
+    )
+
+
+def is_regression(layout: Layout) -> bool:
+    return not layout.classes
+
+
+def task_of(layout: Layout) -> Task:
+    return Task.REGRESSION if is_regression(layout) else Task.CLASSIFICATION
+
+
+def _moments(values: Floats) -> Floats:
+    finite = values[np.isfinite(values)]
+    return np.array([finite.size, finite.sum(), np.square(finite).sum()])
+
+
+def _label_numbers(labels: Sequence[str]) -> Floats:
+    return np.array([_number_or_nan(label) for label in labels])
+
+
+def _number_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _residuals(predicted: Floats, actual: Floats) -> Floats:
+    known = np.isfinite(predicted) & np.isfinite(actual)
+    error, actual = (predicted - actual)[known], actual[known]
+    return np.array([error.size, error.sum(), np.abs(error).sum(), np.square(error).sum(), actual.sum(), np.square(actual).sum()])

@@ -1,0 +1,446 @@
+"""The vocabulary of modelwatch: closed sets and the rows that travel between packages. Pure values, no SQL.
+
+Times are aware UTC datetimes, windows are half-open ``[start, end)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Scalar: TypeAlias = str | int | float | bool | None
+
+
+class Task(StrEnum):
+    """What a model predicts."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+
+
+class FeatureType(StrEnum):
+    """How a feature arrives in a request."""
+
+    NUMBER = "number"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    CATEGORY = "category"
+
+
+class Format(StrEnum):
+    """How a model file is stored."""
+
+    ONNX = "onnx"
+    JOBLIB = "joblib"
+    PICKLE = "pickle"
+
+
+class Role(StrEnum):
+    """Why a version answered: it is the champion, the challenger of a split, pinned by the caller, or a shadow."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+    PINNED = "pinned"
+    SHADOW = "shadow"
+
+
+class Status(StrEnum):
+    """How a prediction ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+
+
+class Mode(StrEnum):
+    """How traffic is spread over the versions of a model."""
+
+    SINGLE = "single"
+    AB = "ab"
+    CANARY = "canary"
+
+
+class Verdict(StrEnum):
+    """What a metric point says of its window."""
+
+    OK = "ok"
+    DRIFT = "drift"
+    INSUFFICIENT = "insufficient data"
+
+
+class AlertState(StrEnum):
+    """Where an alert stands."""
+
+    INACTIVE = "inactive"
+    PENDING = "pending"
+    FIRING = "firing"
+    RECOVERING = "recovering"
+    RESOLVED = "resolved"
+
+
+class AlertHealth(StrEnum):
+    """Whether the last evaluation of an alert could be made at all."""
+
+    OK = "ok"
+    NO_DATA = "no_data"
+    ERROR = "error"
+
+
+class OutboxStatus(StrEnum):
+    """Where a message stands on its way to a channel."""
+
+    WAITING = "waiting"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class RollupKind(StrEnum):
+    """What a rollup counts: predictions by their own time, or labels by the time of their prediction."""
+
+    PREDICTIONS = "predictions"
+    LABELS = "labels"
+
+
+class Scope(StrEnum):
+    """What an API key allows; each scope includes the ones before it."""
+
+    PREDICT = "predict"
+    READ = "read"
+    ADMIN = "admin"
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One column of a model's input, as learned from the reference data."""
+
+    name: str
+    type: FeatureType
+    missing_allowed: bool
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """What a model takes and gives; ``classes`` is empty for regression, in the model's own order otherwise."""
+
+    task: Task
+    features: tuple[Feature, ...]
+    target: str | None = None
+    classes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self.features)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    name: str
+    task: Task
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One registered file of a model. ``path`` is relative to the models folder of the home directory."""
+
+    model: str
+    version: str
+    format: Format
+    digest: str
+    path: str
+    size_bytes: int
+    signature: Signature
+    layout_id: int
+    created_at: datetime
+    created_by: str
+    alias: str | None = None
+    archived_at: datetime | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Which versions answer; the newest row of a model is in force, older rows are its history."""
+
+    model: str
+    mode: Mode
+    champion: str
+    challenger: str | None
+    weight: float
+    salt: str
+    at: datetime
+    actor: str
+    action: str
+    reason: str
+    id: int = 0
+
+
+# ---------------------------------------------------------------------------------------------- layouts and counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bins:
+    """The fixed bins of one column.
+
+    Numeric: ``edges`` ascending; bin 0 is below the first edge, bin i is ``[edges[i-1], edges[i])``, the last but
+    one is at or above the last edge, the last is missing. Categorical: one bin per category, then other, then
+    missing.
+    """
+
+    name: str
+    edges: tuple[float, ...] = ()
+    categories: tuple[str, ...] = ()
+    is_categorical: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of bins, the missing bin included."""
+        return len(self.categories) + 2 if self.is_categorical else len(self.edges) + 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The bins of every feature and of the score, shared by all versions of a model with the same schema."""
+
+    model: str
+    features: tuple[Bins, ...]
+    score: Bins
+    classes: tuple[str, ...]
+    id: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class PredictionCounts:
+    """What a set of predictions adds up to; two of the same layout merge by addition.
+
+    ``bins``: int64 (sum of all feature bins + score bins,), in the order of the layout, the score last.
+    ``moments``: float64 (numeric features + 1, 3): n, sum, sum of squares; the score last.
+    ``classes``: int64 (classes + 1,): predictions by class, unknown last; empty for regression.
+    ``latency``: int64 (latency bins,), see ``storage.layouts``. ``rows`` counts all rows, failed ones included;
+    bins, moments and classes count the rows whose status is ok.
+    """
+
+    rows: int
+    errors: int
+    timeouts: int
+    bins: Ints
+    moments: Floats
+    classes: Ints
+    latency: Ints
+
+
+@dataclass(slots=True, kw_only=True)
+class LabelCounts:
+    """What a set of labelled predictions adds up to.
+
+    ``score_by_class``: int64 (score bins, classes + 1); for regression (score bins, 1).
+    ``confusion``: int64 (classes + 1, classes + 1), predicted by actual, unknown last; for regression (0, 0).
+    ``residuals``: float64 (6,): n, sum of error, sum of |error|, sum of error squared, sum of y, sum of y squared;
+    error = prediction - label. Zeros for classification.
+    ``delay``: int64 (delay bins,), see ``storage.layouts``.
+    """
+
+    rows: int
+    score_by_class: Ints
+    confusion: Ints
+    residuals: Floats
+    delay: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The reference of a version: its counts in the layout, its performance, and a sample of rows (Parquet)."""
+
+    model: str
+    version: str
+    layout_id: int
+    rows: int
+    counts: PredictionCounts
+    performance: dict[str, float]
+    sample: bytes
+    created_at: datetime
+
+
+# ---------------------------------------------------------------------------------------------- rows
+
+
+class PredictionRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One prediction as stored. ``features`` and ``probabilities`` are JSON arrays as text, in signature order."""
+
+    id: str
+    at: datetime
+    model: str
+    version: str
+    role: str
+    features: str
+    prediction: str | None = None
+    score: float | None = None
+    probabilities: str | None = None
+    latency_ms: float | None = None
+    status: str = "ok"
+    error: str | None = None
+    subject: str | None = None
+    shadow_of: str | None = None
+    segment: str = ""
+    reason: str = ""
+    warnings: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    prediction_id: str
+    label: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelReceipt:
+    """``accepted`` were stored; of these ``unknown`` have no prediction yet; ``duplicates`` were there before."""
+
+    accepted: int
+    duplicates: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricPoint:
+    """One value of one metric over the window that ends at ``at``. Empty strings stand for "not by this"."""
+
+    at: datetime
+    name: str
+    value: float | None
+    model: str = ""
+    version: str = ""
+    role: str = ""
+    segment: str = ""
+    feature: str = ""
+    window_seconds: int = 0
+    lower: float | None = None
+    upper: float | None = None
+    p_value: float | None = None
+    n_reference: int | None = None
+    n_current: int | None = None
+    threshold: float | None = None
+    verdict: Verdict = Verdict.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """The state of one rule for one label set."""
+
+    fingerprint: str
+    rule: str
+    labels: dict[str, str]
+    state: AlertState
+    health: AlertHealth = AlertHealth.OK
+    value: float | None = None
+    threshold: float | None = None
+    window_seconds: int | None = None
+    n_current: int | None = None
+    reason: str = ""
+    pending_at: datetime | None = None
+    fired_at: datetime | None = None
+    recovering_at: datetime | None = None
+    resolved_at: datetime | None = None
+    evaluated_at: datetime | None = None
+    last_point_at: datetime | None = None
+    acked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertEvent:
+    """One change of state of an alert."""
+
+    fingerprint: str
+    rule: str
+    labels: dict[str, str]
+    at: datetime
+    from_state: AlertState
+    to_state: AlertState
+    value: float | None
+    reason: str
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxItem:
+    """One message on its way to one receiver of one channel. ``payload`` is what the channel renders from."""
+
+    dedup_key: str
+    channel: str
+    receiver: str
+    kind: str
+    payload: dict[str, Any]
+    created_at: datetime
+    next_attempt_at: datetime
+    status: OutboxStatus = OutboxStatus.WAITING
+    attempts: int = 0
+    last_error: str | None = None
+    sent_at: datetime | None = None
+    message_id: str | None = None
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to do one named job until ``expires_at``; ``epoch`` grows each time the owner changes."""
+
+    name: str
+    owner: str
+    epoch: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    at: datetime
+    actor: str
+    action: str
+    target: str
+    reason: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceSample:
+    """What one process on one host used; rates are per second since the sample before."""
+
+    at: datetime
+    host: str
+    process: str
+    cpu_percent: float | None = None
+    memory_percent: float | None = None
+    memory_rss_bytes: int | None = None
+    disk_read_bytes_per_second: float | None = None
+    disk_write_bytes_per_second: float | None = None
+    network_sent_bytes_per_second: float | None = None
+    network_received_bytes_per_second: float | None = None
+    gpu_percent: float | None = None
+    gpu_memory_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRun:
+    """The last run of one scheduled job. ``done_until`` is the end of the newest window it has written."""
+
+    name: str
+    started_at: datetime
+    finished_at: datetime | None = None
+    succeeded_at: datetime | None = None
+    error: str | None = None
+    done_until: datetime | None = None
+    duration_seconds: float | None = None
