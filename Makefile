@@ -1,6 +1,5 @@
 # Two commands matter: `make demo` and `make test`. Both do all of their own set-up.
 # ARGS goes on to the command: make demo ARGS="--once --json", make test ARGS="tests/unit -x".
-MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 INSTALLED := .venv/.installed
