@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     rollup_seconds: int = Field(
         60, ge=1, le=3600, description="Width of a rollup: no window can be shorter or begin between two of them."
     )
+    trusted_network: bool = Field(
+        False,
+        description="Allows a `host` other than loopback without API keys and without sign-in: something else decides who gets in "
+        "(a firewall, a proxy, a container network whose ports are published on loopback only).",
+    )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged.")
 
     @property
