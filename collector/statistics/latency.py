@@ -1,0 +1,71 @@
+"""Quantiles of the latency and label-delay histograms."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from storage.layouts import LATENCY_GROWTH, delay_upper_seconds, latency_middle_seconds
+from storage.records import Floats, Ints
+
+RELATIVE_ERROR = LATENCY_GROWTH**0.5 - 1
+"""A latency quantile is off by at most this share, about 2 %."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantile:
+    """A latency quantile with a 95 % interval. ``lower`` and ``upper`` are None where too few values lie beyond them."""
+
+    q: float
+    n: int
+    seconds: float | None
+    lower: float | None = None
+    upper: float | None = None
+    standard_error: float | None = None
+
+
+def quantile_seconds(histogram: Ints, q: float) -> float | None:
+    """The q-quantile of a latency histogram, in seconds, off by at most 2 %; None where it is empty.
+
+    The middle of the bin that holds the value of rank ``ceil(q n)``.
+
+    >>> from storage.layouts import count_latency
+    >>> round(quantile_seconds(count_latency([10.0, 20.0, 30.0]), 0.5), 3)
+    0.02
+    """
+    return _at_rank(histogram, max(1, math.ceil(q * int(histogram.sum()) - 1e-9)), latency_middle_seconds())
+
+
+def latency_quantile(histogram: Ints, q: float, *, z: float = 1.959964) -> Quantile:
+    """``quantile_seconds`` with the interval between the values of ranks ``n q -+ z sqrt(n q (1 - q))``.
+
+    Without ties the interval holds the quantile in about 95 % of windows once ``n (1 - q)`` is 10 or more (measured:
+    86 % for the 99th percentile of 200 values), so it is left out where a rank falls outside the sample.
+    """
+    n = int(histogram.sum())
+    seconds = quantile_seconds(histogram, q)
+    if seconds is None:
+        return Quantile(q=q, n=n, seconds=None)
+    reach = z * math.sqrt(n * q * (1 - q))
+    low, high = math.floor(n * q - reach), math.ceil(n * q + reach) + 1
+    if low < 1 or high > n:
+        return Quantile(q=q, n=n, seconds=seconds)
+    middles = latency_middle_seconds()
+    lower, upper = _at_rank(histogram, low, middles), _at_rank(histogram, high, middles)
+    if lower is None or upper is None:  # pragma: no cover  (the ranks are inside)
+        return Quantile(q=q, n=n, seconds=seconds)
+    error = math.hypot((upper - lower) / (2 * z), RELATIVE_ERROR * seconds)
+    return Quantile(q=q, n=n, seconds=seconds, lower=lower, upper=upper, standard_error=error)
+
+
+def delay_quantile_seconds(histogram: Ints, q: float) -> float | None:
+    """The q-quantile of a label-delay histogram in seconds, too high by at most 20 %; None where it is empty."""
+    return _at_rank(histogram, max(1, math.ceil(q * int(histogram.sum()) - 1e-9)), delay_upper_seconds())
+
+
+def _at_rank(histogram: Ints, rank: int, values: Floats) -> float | None:
+    if not histogram.sum():
+        return None
+    return float(values[int(np.searchsorted(np.cumsum(histogram), rank))])
