@@ -1,0 +1,128 @@
+"""The file format of the spool: names, frames, and how to find what is whole in damaged bytes. Pure.
+
+A segment is a header and then frames: marker, length, checksum, payload. The marker is four random bytes, new for
+each segment and written in its name too, so that no payload can hold something that reads as a frame, and a damaged
+header costs nothing. The checksum covers the length and the payload.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
+
+MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+"""A longer frame is not written, and a length above it is damage."""
+
+FRAME_HEAD = struct.Struct("<4sII")
+_SEGMENT_HEAD = struct.Struct("<8s4sd")
+_CHECKSUM = struct.Struct("<I")
+_MAGIC = b"MWSPOOL1"
+SEGMENT_HEAD_BYTES = _SEGMENT_HEAD.size + _CHECKSUM.size
+_NAME = re.compile(r"(\d{16})-([0-9a-f]{8})\.v1\.spool")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentName:
+    """``0001790000000000-1f3a99c0.v1.spool``: microseconds since 1970 when it was created, its marker, its format.
+
+    Another format gets another ending, which this code does not list and so leaves alone.
+    """
+
+    sequence: int
+    marker: bytes
+
+    def __str__(self) -> str:
+        return f"{self.sequence:016d}-{self.marker.hex()}.v1.spool"
+
+    @property
+    def created_at(self) -> float:
+        """Unix seconds."""
+        return self.sequence / 1e6
+
+
+def parse_name(text: str) -> SegmentName | None:
+    """The name of a segment, None for any other file."""
+    match = _NAME.fullmatch(text)
+    return SegmentName(int(match[1]), bytes.fromhex(match[2])) if match else None
+
+
+class Frame(NamedTuple):
+    """A payload and where its frame stands in the segment: ``[start, end)``."""
+
+    start: int
+    end: int
+    payload: bytes
+
+
+class Scan(NamedTuple):
+    """What was found: whole frames, damaged ranges ``[start, end)``, and where reading goes on."""
+
+    frames: list[Frame]
+    gaps: list[tuple[int, int]]
+    end: int
+
+
+def segment_head(name: SegmentName) -> bytes:
+    """The first bytes of a segment."""
+    head = _SEGMENT_HEAD.pack(_MAGIC, name.marker, name.created_at)
+    return head + _CHECKSUM.pack(crc32(head))
+
+
+def has_head(data: bytes, name: SegmentName) -> bool:
+    """Whether ``data`` begins with the header that belongs to ``name``."""
+    return data[:SEGMENT_HEAD_BYTES] == segment_head(name)
+
+
+def frame(marker: bytes, payload: bytes) -> bytes:
+    """``payload`` as it stands in a segment."""
+    length = len(payload)
+    return FRAME_HEAD.pack(marker, length, crc32(payload, length)) + payload
+
+
+def scan(data: bytes, marker: bytes, *, offset: int, final: bool) -> Scan:
+    """The frames in ``data``, which stands at ``offset`` of its segment.
+
+    Unless ``final`` it stops before the first thing that is not a whole frame: the writer may be in the middle of
+    it. ``final`` says that the data runs to the end of a segment nobody writes any more: then whatever is no frame
+    is damage, and reading goes on at the next whole frame.
+    """
+    frames: list[Frame] = []
+    gaps: list[tuple[int, int]] = []
+    view = memoryview(data)
+    position = 0
+    while position < len(data):
+        end = _frame_end(view, marker, position)
+        if end:
+            frames.append(Frame(offset + position, offset + end, bytes(view[position + FRAME_HEAD.size : end])))
+            position = end
+        elif final:
+            resume = _next_frame(data, view, marker, position + 1)
+            gaps.append((offset + position, offset + resume))
+            position = resume
+        else:
+            break
+    return Scan(frames, gaps, offset + position)
+
+
+def _frame_end(view: memoryview, marker: bytes, position: int) -> int:
+    """Where the whole frame at ``position`` ends; 0 when there is none."""
+    start = position + FRAME_HEAD.size
+    if start > len(view):
+        return 0
+    found, length, checksum = FRAME_HEAD.unpack_from(view, position)
+    end: int = start + length
+    if found != marker or length > MAX_PAYLOAD_BYTES or end > len(view) or crc32(view[start:end], length) != checksum:
+        return 0
+    return end
+
+
+def _next_frame(data: bytes, view: memoryview, marker: bytes, position: int) -> int:
+    """Where the next whole frame begins; the end of the data when there is none."""
+    while (position := data.find(marker, position)) >= 0:
+        if _frame_end(view, marker, position):
+            return position
+        position += 1
+    return len(data)
