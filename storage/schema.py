@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Dialect,
     Float,
@@ -21,9 +23,11 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    cast,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -47,8 +51,22 @@ class UtcDateTime(TypeDecorator[datetime]):
 Json = JSON().with_variant(JSONB(), "postgresql")
 """Decoded JSON: dicts and lists in Python, JSONB in PostgreSQL, text in SQLite."""
 
-JsonText = Text().with_variant(JSONB(none_as_null=True), "postgresql")
-"""JSON that stays text in Python on the way in; ``storage.predictions`` owns its conversions."""
+
+class JsonText(TypeDecorator[str]):
+    """JSON that is text in Python, in and out: text in SQLite, JSONB in PostgreSQL."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(JSONB() if dialect.name == "postgresql" else Text())
+
+    def bind_processor(self, dialect: Dialect) -> None:
+        return None  # JSONB's own would encode the text once more
+
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return cast(column, Text)
+
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 

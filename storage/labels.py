@@ -1,0 +1,143 @@
+"""Labels: what really happened. One row each, and rolled up beside the predictions they belong to.
+
+A label may come before its prediction. The flag ``counted`` turns true in the transaction that adds the label to a
+rollup, and whoever turns it does the adding, so each label is counted once: by ``record_labels`` where the prediction is
+there, else by ``record_predictions`` when it comes, else by ``sweep_labels`` (two transactions of PostgreSQL that each
+bring one half do not see each other). Labels of failed predictions are marked as counted, but there is nothing to add.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, exists, select, update
+
+from storage.dialects import among, insert
+from storage.layouts import count_labels
+from storage.records import Label, LabelCounts, LabelReceipt, Layout, PredictionRow, RollupKind, Status
+from storage.rollups import LayoutOf, RollupKey, add_label_counts, bucket_start
+from storage.rows import AnyRow
+from storage.schema import labels, predictions
+
+_AT_ONCE = 2000
+
+
+def record_labels(
+    c: Connection,
+    model: str,
+    new: Sequence[Label],
+    layout_of: LayoutOf,
+    *,
+    writer: str,
+    bucket_seconds: int,
+    now: datetime,
+) -> LabelReceipt:
+    """Stores the labels of a model's predictions, and counts those whose prediction is there.
+
+    The first label of a prediction stays; any further one is a duplicate. A label for a prediction of another model is
+    unknown to this one. The text of a label must be canonical (``storage.layouts.category_text``).
+    """
+    accepted = duplicates = counted = 0
+    for start in range(0, len(new), _AT_ONCE):
+        part = new[start : start + _AT_ONCE]
+        ids = _insert_new(c, model, part, now)
+        accepted += len(ids)
+        duplicates += len(part) - len(ids)
+        counted += _count(c, ids, layout_of, writer, bucket_seconds)
+    return LabelReceipt(accepted=accepted, duplicates=duplicates, unknown=accepted - counted)
+
+
+def sweep_labels(c: Connection, layout_of: LayoutOf, *, writer: str, bucket_seconds: int, limit: int = 5000) -> int:
+    """Counts labels that were left uncounted though their prediction is there; returns how many. Several may sweep at once."""
+    left = (
+        select(labels.c.prediction_id)
+        .join(predictions, and_(predictions.c.id == labels.c.prediction_id, predictions.c.model == labels.c.model))
+        .where(labels.c.counted.is_(False))
+        .limit(limit)
+        .with_for_update(of=labels, skip_locked=True)
+    )
+    return _count(c, c.scalars(left).all(), layout_of, writer, bucket_seconds)
+
+
+def count_waiting_labels(
+    c: Connection, rows: Iterable[PredictionRow], layout_of: LayoutOf, *, writer: str, bucket_seconds: int
+) -> None:
+    """Counts the labels that came before these predictions, which are in the database by now."""
+    if c.execute(select(labels.c.prediction_id).where(labels.c.counted.is_(False)).limit(1)).one_or_none() is not None:
+        _count(c, [row.id for row in rows], layout_of, writer, bucket_seconds)
+
+
+def _insert_new(c: Connection, model: str, new: Sequence[Label], now: datetime) -> list[str]:
+    first = {label.prediction_id: label for label in reversed(new)}
+    # In the order of the ids, so that two senders of the same labels wait for each other instead of locking up.
+    rows = [
+        {"prediction_id": label.prediction_id, "model": model, "label": label.label, "at": label.at, "received_at": now}
+        for label in sorted(first.values(), key=lambda label: label.prediction_id)
+    ]
+    if not rows:
+        return []
+    statement = insert(c, labels).on_conflict_do_nothing(index_elements=["prediction_id"]).returning(labels.c.prediction_id)
+    return list(c.scalars(statement, rows))
+
+
+def _count(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bucket_seconds: int) -> int:
+    """Marks the labels whose prediction is there as counted, adds them to the rollups, returns how many."""
+    if not ids:
+        return 0
+    same = and_(predictions.c.id == labels.c.prediction_id, predictions.c.model == labels.c.model)
+    mark = (
+        update(labels)
+        .where(among(c, labels.c.prediction_id, ids), labels.c.counted.is_(False), exists().where(same))
+        .values(counted=True)
+        .returning(labels.c.prediction_id)
+    )
+    marked = c.scalars(mark).all()
+    if marked:
+        _add(c, marked, layout_of, writer, bucket_seconds)
+    return len(marked)
+
+
+def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bucket_seconds: int) -> None:
+    pairs = (
+        select(
+            predictions.c.model,
+            predictions.c.version,
+            predictions.c.role,
+            predictions.c.at,
+            predictions.c.prediction,
+            predictions.c.score,
+            labels.c.label,
+            labels.c.at.label("label_at"),
+        )
+        .join(labels, labels.c.prediction_id == predictions.c.id)
+        .where(among(c, predictions.c.id, ids), predictions.c.status == Status.OK.value)
+    )
+    groups: dict[tuple[str, str, str, datetime], list[AnyRow]] = defaultdict(list)
+    for row in c.execute(pairs):
+        groups[row.model, row.version, row.role, bucket_start(row.at, bucket_seconds)].append(row)
+    for (model, version, role, start), group in sorted(groups.items()):
+        layout = layout_of(model, version)
+        key = RollupKey(
+            model=model,
+            version=version,
+            role=role,
+            segment="",
+            kind=RollupKind.LABELS,
+            start=start,
+            seconds=bucket_seconds,
+            writer=writer,
+            layout_id=layout.id,
+        )
+        add_label_counts(c, key, _count_group(layout, group))
+
+
+def _count_group(layout: Layout, group: Sequence[AnyRow]) -> LabelCounts:
+    return count_labels(
+        layout,
+        [row.score for row in group],
+        [row.prediction for row in group],
+        [row.label for row in group],
+        [max((row.label_at - row.at).total_seconds(), 0.0) for row in group],
+    )

@@ -1,0 +1,87 @@
+"""Messages on their way to a channel, written in the transaction that changes the state they tell of.
+
+A sender claims messages for a while, sends them, and then marks them; a sender that dies leaves claims that run out, so
+a message is sent at least once. ``attempts`` counts the attempts that ended; waiting for a held channel is none.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, or_, select, update
+
+from storage.dialects import insert_new
+from storage.records import OutboxItem, OutboxStatus
+from storage.rows import columns_of, values_of
+from storage.schema import outbox
+
+_COLUMNS = columns_of(outbox, OutboxItem)
+_FREE: dict[str, Any] = {"claimed_by": None, "claimed_until": None}
+
+
+def enqueue(c: Connection, item: OutboxItem) -> bool:
+    """Adds a message; False where one with the same ``dedup_key`` was added before, whatever became of it."""
+    return insert_new(c, outbox, values_of(item, without=("id",)), key=["dedup_key"])
+
+
+def claim_due(c: Connection, *, owner: str, now: datetime, hold: timedelta, limit: int) -> list[OutboxItem]:
+    """Claims messages that are due, the longest due first; nobody else gets them before ``now + hold``."""
+    due = (
+        select(outbox.c.id)
+        .where(
+            outbox.c.status == OutboxStatus.WAITING.value,
+            outbox.c.next_attempt_at <= now,
+            or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now),
+        )
+        .order_by(outbox.c.next_attempt_at, outbox.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    claim = update(outbox).where(outbox.c.id.in_(due)).values(claimed_by=owner, claimed_until=now + hold).returning(*_COLUMNS)
+    items = [_item(row) for row in c.execute(claim).mappings()]
+    return sorted(items, key=lambda item: (item.next_attempt_at, item.id))
+
+
+def mark_sent(c: Connection, item_id: int, *, now: datetime, message_id: str | None = None) -> None:
+    """The channel took the message. ``message_id`` is its name there, for later updates."""
+    _finish(c, item_id, status=OutboxStatus.SENT.value, sent_at=now, message_id=message_id, last_error=None)
+
+
+def retry_at(c: Connection, item_id: int, *, at: datetime, error: str) -> None:
+    """The attempt failed; the next one is due at ``at``."""
+    _finish(c, item_id, next_attempt_at=at, last_error=error)
+
+
+def mark_failed(c: Connection, item_id: int, *, error: str) -> None:
+    """The message is given up."""
+    _finish(c, item_id, status=OutboxStatus.FAILED.value, last_error=error)
+
+
+def hold_channel(c: Connection, channel: str, receiver: str, *, until: datetime, error: str) -> None:
+    """Nothing goes to this receiver before ``until`` (a rate limit, an outage); claimed messages are given back."""
+    waiting = (outbox.c.channel == channel, outbox.c.receiver == receiver, outbox.c.status == OutboxStatus.WAITING.value)
+    c.execute(update(outbox).where(*waiting).values(last_error=error, **_FREE))
+    c.execute(update(outbox).where(*waiting, outbox.c.next_attempt_at < until).values(next_attempt_at=until))
+
+
+def list_items(c: Connection, *, status: OutboxStatus | str | None = None, limit: int = 200) -> list[OutboxItem]:
+    """The newest messages first."""
+    query = select(*_COLUMNS).order_by(outbox.c.id.desc()).limit(limit)
+    if status is not None:
+        query = query.where(outbox.c.status == OutboxStatus(status).value)
+    return [_item(row) for row in c.execute(query).mappings()]
+
+
+def counts(c: Connection) -> dict[OutboxStatus, int]:
+    """How many messages stand where; every status has an entry."""
+    found = {row.status: row.n for row in c.execute(select(outbox.c.status, func.count().label("n")).group_by(outbox.c.status))}
+    return {status: found.get(status.value, 0) for status in OutboxStatus}
+
+
+def _finish(c: Connection, item_id: int, **values: Any) -> None:
+    c.execute(update(outbox).where(outbox.c.id == item_id).values(attempts=outbox.c.attempts + 1, **values, **_FREE))
+
+
+def _item(row: RowMapping) -> OutboxItem:
+    return OutboxItem(**{**row, "status": OutboxStatus(row["status"])})

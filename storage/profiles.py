@@ -1,0 +1,50 @@
+"""The reference of each version, which its traffic is held against."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from storage.arrays import pack_floats, pack_ints, unpack_floats, unpack_ints
+from storage.dialects import upsert
+from storage.layouts import empty_prediction_counts
+from storage.records import Layout, Profile
+from storage.schema import profiles
+
+
+def save_profile(c: Connection, profile: Profile) -> None:
+    """Stores the profile in place of the one that the version had. The latency of the counts is not kept."""
+    row = {
+        "model": profile.model,
+        "version": profile.version,
+        "layout_id": profile.layout_id,
+        "rows": profile.rows,
+        "bins": pack_ints(profile.counts.bins),
+        "moments": pack_floats(profile.counts.moments),
+        "classes": pack_ints(profile.counts.classes),
+        "performance": profile.performance,
+        "sample": profile.sample,
+        "created_at": profile.created_at,
+    }
+    upsert(c, profiles, [row], key=["model", "version"])
+
+
+def load_profile(c: Connection, model: str, version: str, layout: Layout) -> Profile | None:
+    """The profile of a version, whose layout is given. Raises CorruptCounts where it is of another layout."""
+    row = c.execute(select(profiles).where(profiles.c.model == model, profiles.c.version == version)).one_or_none()
+    if row is None:
+        return None
+    counts = empty_prediction_counts(layout)
+    counts.rows = row.rows
+    counts.bins = unpack_ints(row.bins, counts.bins.size)
+    counts.moments = unpack_floats(row.moments, counts.moments.size).reshape(counts.moments.shape)
+    counts.classes = unpack_ints(row.classes, counts.classes.size)
+    return Profile(
+        model=model,
+        version=version,
+        layout_id=row.layout_id,
+        rows=row.rows,
+        counts=counts,
+        performance=row.performance,
+        sample=row.sample,
+        created_at=row.created_at,
+    )

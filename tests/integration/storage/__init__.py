@@ -1,0 +1,1 @@
+"""Storage on real databases of both kinds."""
