@@ -355,7 +355,7 @@ def _latency(a: Arm, b: Arm, terms: Terms) -> Difference:
 def _decide(a: Arm, b: Arm, health: Health, metrics: dict[str, Difference], terms: Terms) -> tuple[Outcome, list[str]]:
     if health.problems:
         return Outcome.UNHEALTHY, list(health.problems)
-    guardrails = [metric for metric in metrics.values() if metric.margin is not None]
+    guardrails = [metric for metric in metrics.values() if metric.margin is not None and (metric.a, metric.b) != (None, None)]
     broken = [_broken(metric, a, b) for metric in guardrails if _is_beyond(metric)]
     if broken:
         return Outcome.ROLL_BACK, broken
@@ -436,7 +436,8 @@ def rows_to_decide(metric: Difference, terms: Terms, most: int = 10_000_000) -> 
 def _rounded(number: float) -> int:
     """Two digits are all that such a forecast is worth."""
     digits = max(0, int(math.log10(max(number, 1))) - 1)
-    return round(number / 10**digits) * 10**digits
+    unit: int = 10**digits
+    return round(number / unit) * unit
 
 
 # ---------------------------------------------------------------------------------------------- JSON
