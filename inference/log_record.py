@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from storage.records import PredictionRow, Scalar
+from storage.records import PredictionRow
 
 Row: TypeAlias = list[str | int | float | bool | None]
 
@@ -88,21 +88,21 @@ def rows(record: LogRecord) -> list[PredictionRow]:
 def _row(record: LogRecord, at: datetime, index: int) -> PredictionRow:
     warnings = record.warnings.get(index) if record.warnings else None
     return PredictionRow(
-        id=_text(record.ids[index]) or "",
+        id=record.ids[index],
         at=at,
         model=record.model,
         version=record.version,
         role=record.role,
         features=_json_text(record.features[index]),
-        prediction=_text(record.predictions[index]),
+        prediction=record.predictions[index],
         score=record.scores[index],
         probabilities=_json_text(record.probabilities[index]) if record.probabilities else None,
         latency_ms=record.latency_ms,
         status=record.status,
-        error=_text(record.error),
-        subject=_text(record.subject),
+        error=record.error,
+        subject=record.subject,
         shadow_of=record.shadow_of[index] if record.shadow_of else None,
-        segment=_text(record.segment) or "",
+        segment=record.segment,
         reason=record.reason,
         warnings=_json_text(warnings) if warnings else None,
     )
@@ -113,16 +113,4 @@ def _within_64_bits(row: Row) -> Row:
 
 
 def _json_text(values: list[Any]) -> str:
-    text = _json.encode(values).decode()
-    if "\\u0000" in text:
-        return _json.encode([_without_nul(value) for value in values]).decode()
-    return text
-
-
-def _without_nul(value: Scalar | Any) -> Any:
-    return _text(value) if isinstance(value, str) else value
-
-
-def _text(value: str | None) -> str | None:
-    """PostgreSQL stores no NUL character; its replacement keeps the row."""
-    return value.replace("\0", "\ufffd") if value and "\0" in value else value
+    return _json.encode(values).decode()

@@ -97,16 +97,18 @@ def is_writer_gone(folder: Path) -> bool:
     return True
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """The whole file or nothing, also when the power fails."""
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """The whole file or nothing; when ``durable`` also if the power fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     temporary.replace(path)
-    sync_folder(path.parent)
+    if durable:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
