@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -21,8 +22,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import StaticPool
 
+from storage.jsontext import dump
+
 WRITER_WAIT_SECONDS = 30.0
 _in_memory_writer = threading.RLock()
+
+# PostgreSQL: connection, resources, rollback to end a deadlock; shutdown, read-only standby, lock not to be had.
+_UNAVAILABLE_CLASSES = frozenset({"08", "53", "40"})
+_UNAVAILABLE_STATES = frozenset({"57P01", "57P02", "57P03", "25006", "55P03"})
 
 
 class DatabaseUnavailable(Exception):
@@ -48,6 +55,7 @@ def create_engine(url: str) -> Engine:
     try:
         return sqlalchemy.create_engine(
             parsed,
+            json_serializer=dump,
             pool_pre_ping=True,
             pool_size=5,
             connect_args={
@@ -98,10 +106,13 @@ def is_unavailable(error: Exception) -> bool:
         return False
     if error.connection_invalidated:
         return True
-    name = type(error.orig).__name__
+    state = getattr(error.orig, "sqlstate", None)
+    if state is not None:
+        return state in _UNAVAILABLE_STATES or state[:2] in _UNAVAILABLE_CLASSES
+    name, message = type(error.orig).__name__, str(error.orig)
     if name == "OperationalError":
-        return "no such" not in str(error.orig)  # a missing SQLite table is a fault of ours, not of the connection
-    return name in ("InterfaceError", "AdminShutdown", "CrashShutdown", "CannotConnectNow", "ReadOnlySqlTransaction")
+        return "no such" not in message  # a missing SQLite table is a fault of ours, not of the connection
+    return name == "InterfaceError" or "not a database" in message or "malformed" in message
 
 
 def first_line(error: DBAPIError | PoolTimeoutError) -> str:
@@ -111,7 +122,10 @@ def first_line(error: DBAPIError | PoolTimeoutError) -> str:
 
 
 def _sqlite_engine(url: sqlalchemy.URL) -> Engine:
-    options: dict[str, Any] = {"connect_args": {"timeout": WRITER_WAIT_SECONDS, "check_same_thread": False}}
+    options: dict[str, Any] = {
+        "json_serializer": dump,
+        "connect_args": {"timeout": WRITER_WAIT_SECONDS, "check_same_thread": False},
+    }
     if url.database in (None, "", ":memory:"):
         options["poolclass"] = StaticPool
     engine = sqlalchemy.create_engine(url, **options)
@@ -124,9 +138,24 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver begins no transactions of its own; _begin_sqlite does
     cursor = connection.cursor()
     # FULL, because the uploader unlinks a spool segment right after the commit that holds its rows.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={int(WRITER_WAIT_SECONDS * 1000)}", "foreign_keys=ON"):
+    for pragma in (f"busy_timeout={int(WRITER_WAIT_SECONDS * 1000)}", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    _use_write_ahead_log(cursor)
     cursor.close()
+
+
+def _use_write_ahead_log(cursor: Any) -> None:
+    """Turns the log on for a new database. SQLite does not wait when another process is about to do the same."""
+    deadline = time.monotonic() + WRITER_WAIT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, exists, select, update
 
 from storage.dialects import among, insert
+from storage.jsontext import storable_text
 from storage.layouts import count_labels
 from storage.records import Label, LabelCounts, LabelReceipt, Layout, PredictionRow, RollupKind, Status
 from storage.rollups import LayoutOf, RollupKey, add_label_counts, bucket_start
@@ -70,11 +71,11 @@ def count_waiting_labels(
 
 
 def _insert_new(c: Connection, model: str, new: Sequence[Label], now: datetime) -> list[str]:
-    first = {label.prediction_id: label for label in reversed(new)}
+    first = {storable_text(label.prediction_id): label for label in reversed(new)}
     # In the order of the ids, so that two senders of the same labels wait for each other instead of locking up.
     rows = [
-        {"prediction_id": label.prediction_id, "model": model, "label": label.label, "at": label.at, "received_at": now}
-        for label in sorted(first.values(), key=lambda label: label.prediction_id)
+        {"prediction_id": prediction_id, "model": model, "label": storable_text(label.label), "at": label.at, "received_at": now}
+        for prediction_id, label in sorted(first.items())
     ]
     if not rows:
         return []

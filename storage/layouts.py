@@ -74,7 +74,9 @@ def _quantile_edges(values: Floats) -> tuple[float, ...]:
     if edges.size > NUMERIC_BINS:
         edges = np.unique(np.quantile(finite, np.linspace(0, 1, NUMERIC_BINS + 1), method="inverted_cdf"))
         edges = edges[:-1] if edges.size > 1 else edges
-    return (*edges.tolist(), float(np.nextafter(finite.max(), np.inf)))
+    with np.errstate(over="ignore"):
+        end = float(np.nextafter(finite.max(), np.inf))
+    return (*edges.tolist(), end) if np.isfinite(end) else tuple(edges.tolist())
 
 
 def layout_to_json(layout: Layout) -> dict[str, Any]:
@@ -109,6 +111,8 @@ def category_text(value: Scalar) -> str:
     >>> category_text(True), category_text(2.0), category_text("a")
     ('true', '2', 'a')
     """
+    if type(value) is str:
+        return value
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -293,7 +297,8 @@ def task_of(layout: Layout) -> Task:
 
 def _moments(values: Floats) -> Floats:
     finite = values[np.isfinite(values)]
-    return np.array([finite.size, finite.sum(), np.square(finite).sum()])
+    with np.errstate(over="ignore"):  # the squares of huge numbers are infinite, which is as good as any
+        return np.array([finite.size, finite.sum(), np.square(finite).sum()])
 
 
 def _label_numbers(labels: Sequence[str]) -> Floats:
@@ -309,5 +314,8 @@ def _number_or_nan(text: str) -> float:
 
 def _residuals(predicted: Floats, actual: Floats) -> Floats:
     known = np.isfinite(predicted) & np.isfinite(actual)
-    error, actual = (predicted - actual)[known], actual[known]
-    return np.array([error.size, error.sum(), np.abs(error).sum(), np.square(error).sum(), actual.sum(), np.square(actual).sum()])
+    actual = actual[known]
+    with np.errstate(over="ignore"):
+        error = predicted[known] - actual
+        sums = (error.sum(), np.abs(error).sum(), np.square(error).sum(), actual.sum(), np.square(actual).sum())
+    return np.array([error.size, *sums])

@@ -6,7 +6,6 @@ The rows that were really inserted, and only those, are counted, so a batch may 
 from __future__ import annotations
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, Select, select, text
 
 from storage.dialects import among, is_postgresql
+from storage.jsontext import dump, storable_text
 from storage.labels import count_waiting_labels
 from storage.layouts import count_latency, count_predictions
 from storage.records import Label, Layout, PredictionCounts, PredictionRow, RollupKind, Status
@@ -26,6 +26,7 @@ from storage.schema import labels, predictions, versions
 _NAMES = PredictionRow.__struct_fields__
 _COLUMNS = [predictions.c[name] for name in _NAMES]
 _AT_ONCE = 5000
+_WITHOUT_OFFSET = len("2026-03-02 12:00:00.000000")  # the text that SQLAlchemy's DateTime reads and writes
 
 
 class UnknownVersion(Exception):
@@ -71,6 +72,8 @@ def record_predictions(
 
 def get_prediction(c: Connection, prediction_id: str) -> StoredPrediction | None:
     """One prediction by its id."""
+    if "\0" in prediction_id:  # no id that was stored has one, and PostgreSQL refuses to look
+        return None
     row = c.execute(select(*_COLUMNS).where(predictions.c.id == prediction_id)).mappings().one_or_none()
     if row is None:
         return None
@@ -113,7 +116,9 @@ def _row(row: RowMapping) -> PredictionRow:
 
 
 def _insert_new(c: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
-    unique = {row.id: row for row in reversed(rows)}  # of several with one id the first counts
+    unique: dict[str, PredictionRow] = {}
+    for row in rows:
+        unique.setdefault(row.id, row)
     return _insert_postgresql(c, unique) if is_postgresql(c) else _insert_sqlite(c, unique)
 
 
@@ -133,9 +138,9 @@ def _insert_sqlite(c: Connection, unique: dict[str, PredictionRow]) -> list[Pred
 
 
 def _sqlite_values(row: PredictionRow) -> tuple[Any, ...]:
-    _, _, *others = values = msgspec.structs.astuple(row)
-    # The text that SQLAlchemy's DateTime reads and writes.
-    return (values[0], row.at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds"), *others)
+    row_id, at, *others = msgspec.structs.astuple(row)
+    at = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return (row_id, at.isoformat(" ", "microseconds")[:_WITHOUT_OFFSET], *others)
 
 
 _TEXT = "text"
@@ -157,7 +162,7 @@ def _insert_postgresql(c: Connection, unique: dict[str, PredictionRow]) -> list[
         cleaned = (_without_what_postgresql_refuses(row) for row in unique.values())
         unique = {row.id: row for row in cleaned}
         payload = _encode(unique.values())
-    return [unique[row_id] for row_id in c.scalars(_POSTGRESQL, {"rows": payload})]
+    return [unique[row_id] for row_id in c.scalars(_POSTGRESQL, {"rows": payload}).all()]
 
 
 def _encode(rows: Iterable[PredictionRow]) -> str:
@@ -165,20 +170,8 @@ def _encode(rows: Iterable[PredictionRow]) -> str:
 
 
 def _without_what_postgresql_refuses(row: PredictionRow) -> PredictionRow:
-    """Its text has no NUL and its JSON no half of a surrogate pair; both become U+FFFD, the replacement character."""
-    values = {name: value.replace("\0", "\ufffd") for name in _NAMES if isinstance(value := getattr(row, name), str)}
-    for name in _JSON:
-        if name in values:
-            values[name] = json.dumps(_storable(json.loads(values[name])), ensure_ascii=False)
-    return msgspec.structs.replace(row, **values)
-
-
-def _storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return re.sub("[\0\ud800-\udfff]", "\ufffd", value)
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    return value
+    values = {name: storable_text(value) for name in _NAMES if isinstance(value := getattr(row, name), str)}
+    return msgspec.structs.replace(row, **values | {name: dump(json.loads(values[name])) for name in _JSON if name in values})
 
 
 # ---------------------------------------------------------------------------------------------- counting
@@ -187,9 +180,9 @@ def _storable(value: Any) -> Any:
 def _groups(
     rows: Iterable[PredictionRow], layout_of: LayoutOf, writer: str, bucket_seconds: int
 ) -> list[tuple[RollupKey, list[PredictionRow]]]:
-    groups: dict[tuple[str, str, str, datetime], list[PredictionRow]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, int], list[PredictionRow]] = defaultdict(list)
     for row in rows:
-        groups[row.model, row.version, row.role, bucket_start(row.at, bucket_seconds)].append(row)
+        groups[row.model, row.version, row.role, int(row.at.timestamp() // bucket_seconds)].append(row)
     return [
         (
             RollupKey(
@@ -198,14 +191,14 @@ def _groups(
                 role=role,
                 segment="",
                 kind=RollupKind.PREDICTIONS,
-                start=start,
+                start=bucket_start(group[0].at, bucket_seconds),
                 seconds=bucket_seconds,
                 writer=writer,
                 layout_id=layout_of(model, version).id,
             ),
             group,
         )
-        for (model, version, role, start), group in sorted(groups.items())
+        for (model, version, role, _), group in sorted(groups.items())
     ]
 
 
