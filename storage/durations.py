@@ -20,7 +20,10 @@ def parse_duration(text: str) -> timedelta:
     text = text.strip()
     if not text or _PART.sub("", text):
         raise ValueError(f"{text!r} is not a duration; write for example 30s, 10m, 1h30m or 7d")
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+    try:
+        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than any duration can be") from None
 
 
 def format_duration(duration: timedelta) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -59,9 +60,9 @@ def schema_hash(signature: Signature) -> str:
 
 def _feature_bins(feature: Feature, column: Sequence[Scalar]) -> Bins:
     if feature.type is FeatureType.CATEGORY:
-        values, counts = np.unique([category_text(value) for value in column if value is not None], return_counts=True)
-        frequent = values[np.argsort(-counts, kind="stable")][:CATEGORIES]
-        return Bins(name=feature.name, categories=tuple(str(value) for value in frequent), is_categorical=True)
+        counts = Counter(category_text(value) for value in column if value is not None)
+        frequent = sorted(counts, key=lambda category: (-counts[category], category))[:CATEGORIES]
+        return Bins(name=feature.name, categories=tuple(frequent), is_categorical=True)
     return Bins(name=feature.name, edges=_quantile_edges(numbers(column)))
 
 
