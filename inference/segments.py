@@ -2,7 +2,7 @@
 
 A segment is a header and then frames: marker, length, checksum, payload. The marker is four random bytes, new for
 each segment and written in its name too, so that no payload can hold something that reads as a frame, and a damaged
-header costs nothing. The checksum covers the length and the payload.
+header costs nothing. The checksum covers the payload and, as its start, the length plus one: zeros are no frame.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def has_head(data: bytes, name: SegmentName) -> bool:
 def frame(marker: bytes, payload: bytes) -> bytes:
     """``payload`` as it stands in a segment."""
     length = len(payload)
-    return FRAME_HEAD.pack(marker, length, crc32(payload, length)) + payload
+    return FRAME_HEAD.pack(marker, length, crc32(payload, length + 1)) + payload
 
 
 def scan(data: bytes, marker: bytes, *, offset: int, final: bool) -> Scan:
@@ -114,7 +114,7 @@ def _frame_end(view: memoryview, marker: bytes, position: int) -> int:
         return 0
     found, length, checksum = FRAME_HEAD.unpack_from(view, position)
     end: int = start + length
-    if found != marker or length > MAX_PAYLOAD_BYTES or end > len(view) or crc32(view[start:end], length) != checksum:
+    if found != marker or length > MAX_PAYLOAD_BYTES or end > len(view) or crc32(view[start:end], length + 1) != checksum:
         return 0
     return end
 

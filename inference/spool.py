@@ -194,7 +194,7 @@ class Spool:
         Raises SpoolFull or SpoolFailed, and then the payload is not in the spool; ValueError when it is over 64 MiB.
         """
         length = len(payload)
-        checksum = crc32(payload, length)
+        checksum = crc32(payload, length + 1)
         with self._lock:
             if self._offset + length > self._limit:
                 self._make_room(length, records)
@@ -349,6 +349,7 @@ class Spool:
             return False  # the uploader was quicker
         self._dropped += records
         self._budget += size
+        self._own_bytes -= size
         self._set_limit()
         _logger.warning("Dropped %d predictions with %s: the spool is full.", records, path)
         return True
@@ -476,6 +477,7 @@ class Spool:
             self._unsynced = []
             try:
                 self._rotate()
+                self._forget_retired()
                 self._rewrite(waiting)
             except OSError as second:
                 self._unsynced = waiting
@@ -484,6 +486,11 @@ class Spool:
             else:
                 self._failure = None
             self._set_limit()
+
+    def _forget_retired(self) -> None:
+        for descriptor in self._retired:
+            os.close(descriptor)
+        self._retired = []
 
     def _rewrite(self, payloads: Sequence[bytes]) -> None:
         for payload in payloads:

@@ -1,0 +1,143 @@
+"""A spool record gives back what a request put into it, and says clearly when it is none."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inference.log_record import BadRecord, LogRecord, decode, encode, rows
+from storage.records import PredictionRow
+
+
+def make_record(**changes: Any) -> LogRecord:
+    values: dict[str, Any] = {
+        "at": 1_790_000_000.25,
+        "model": "churn",
+        "version": "2",
+        "role": "champion",
+        "reason": "weight",
+        "subject": "user-7",
+        "segment": "country=de",
+        "ids": ["a", "b"],
+        "features": [[30, 0.1, True, "north"], [41, None, False, "süd"]],
+        "predictions": ["yes", "no"],
+        "scores": [0.75, 0.1],
+        "probabilities": [[0.25, 0.75], [0.9, 0.1]],
+        "latency_ms": 1.5,
+    }
+    return LogRecord(**{**values, **changes})
+
+
+def test_record_survives_encoding() -> None:
+    record = make_record(warnings={1: ["unseen category"]}, shadow_of=["x", "y"], error="late", status="timeout")
+
+    assert decode(encode(record)) == record
+
+
+def test_each_row_of_a_record_becomes_a_prediction() -> None:
+    found = rows(make_record(warnings={1: [{"field": "region", "reason": "unseen"}]}))
+
+    assert found[0] == PredictionRow(
+        id="a",
+        at=datetime.fromtimestamp(1_790_000_000.25, UTC),
+        model="churn",
+        version="2",
+        role="champion",
+        features='[30,0.1,true,"north"]',
+        prediction="yes",
+        score=0.75,
+        probabilities="[0.25,0.75]",
+        latency_ms=1.5,
+        status="ok",
+        subject="user-7",
+        segment="country=de",
+        reason="weight",
+    )
+    assert json.loads(found[1].features) == [41, None, False, "süd"]
+    assert json.loads(found[1].warnings or "") == [{"field": "region", "reason": "unseen"}]
+
+
+def test_failed_call_has_rows_without_predictions() -> None:
+    record = make_record(predictions=[None, None], scores=[None, None], probabilities=None, status="error", error="no answer")
+
+    found = rows(decode(encode(record)))
+
+    assert [(row.prediction, row.score, row.probabilities, row.status, row.error) for row in found] == [
+        (None, None, None, "error", "no answer")
+    ] * 2
+
+
+def test_not_a_number_becomes_missing() -> None:
+    record = decode(encode(make_record(features=[[float("nan"), float("inf")], [1.0, 2.0]])))
+
+    assert rows(record)[0].features == "[null,null]"
+
+
+def test_integer_beyond_64_bits_is_kept_as_a_float() -> None:
+    record = decode(encode(make_record(features=[[10**30, -(10**30)], [1, 2]])))
+
+    assert record.features == [[1e30, -1e30], [1, 2]]
+
+
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text()
+
+
+@given(st.lists(st.tuples(st.text(), st.lists(scalars, max_size=4), st.none() | st.text(), st.none() | st.floats(allow_nan=False))))
+def test_any_values_survive_encoding(entries: list[tuple[str, list[Any], str | None, float | None]]) -> None:
+    record = make_record(
+        ids=[entry[0] for entry in entries],
+        features=[entry[1] for entry in entries],
+        predictions=[entry[2] for entry in entries],
+        scores=[entry[3] for entry in entries],
+        probabilities=None,
+    )
+
+    assert decode(encode(record)) == record
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\x00",
+        b"not msgpack",
+        msgspec.msgpack.encode([1]),
+        msgspec.msgpack.encode([2, *msgspec.structs.astuple(make_record())]),
+        msgspec.msgpack.encode(["text" for _ in range(14)]),
+        encode(make_record())[:-1],
+        encode(make_record()) + b"\x00",
+        encode(make_record(ids=["only one"])),
+        encode(make_record(scores=[])),
+        encode(make_record(shadow_of=["x"])),
+    ],
+)
+def test_anything_else_is_a_bad_record(payload: bytes) -> None:
+    with pytest.raises(BadRecord):
+        decode(payload)
+
+
+@given(st.binary(max_size=300))
+def test_bytes_are_a_record_or_a_bad_record(payload: bytes) -> None:
+    try:
+        record = decode(payload)
+    except BadRecord:
+        return
+    assert isinstance(record, LogRecord)
+
+
+def test_reader_of_today_reads_a_record_with_later_fields() -> None:
+    payload = msgspec.msgpack.encode([1, *msgspec.structs.astuple(make_record()), "a field of tomorrow"])
+
+    assert decode(payload) == make_record()
+
+
+@pytest.mark.parametrize("at", [float("nan"), float("inf"), 1e300])
+def test_time_out_of_range_is_a_bad_record(at: float) -> None:
+    with pytest.raises(BadRecord):
+        rows(make_record(at=at))
