@@ -245,3 +245,22 @@ def share_difference_error(reference: float, n_reference: int, value: float, n: 
     """Standard error of the difference of two shares; the pooled share is moved by half a row so that it is never 0."""
     pooled = (reference * n_reference + value * n + 0.5) / (n_reference + n + 1)
     return math.sqrt(pooled * (1 - pooled) * (1 / max(n_reference, 1) + 1 / max(n, 1)))
+
+
+def judge_error(
+    quality: RegressionQuality, reference: float | None, n_reference: int, *, z: float, tolerance_share: float, min_labels: int
+) -> Judgement:
+    """Drift when the mean absolute error lies above ``reference + max(tolerance_share * reference, z * error)``.
+
+    ``error`` is the standard error of the difference, with the window's variance for both sides: the reference keeps
+    none. Without a reference there is no threshold.
+    """
+    n, value = quality.n, quality.mae
+    if value is None or quality.mae_variance is None or n < min_labels:
+        return Judgement(value=value, threshold=None, verdict=Verdict.INSUFFICIENT, n_reference=n_reference, n_current=n)
+    if reference is None:
+        return Judgement(value=value, threshold=None, verdict=Verdict.OK, n_reference=n_reference, n_current=n)
+    error = math.sqrt(quality.mae_variance * (1 / n + 1 / max(n_reference, 1)))
+    threshold = reference + max(tolerance_share * reference, z * error)
+    verdict = Verdict.DRIFT if value > threshold else Verdict.OK
+    return Judgement(value=value, threshold=threshold, verdict=verdict, n_reference=n_reference, n_current=n)

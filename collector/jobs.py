@@ -1,0 +1,383 @@
+"""The collector's jobs: gather counts from storage, hand them to pure functions, and say what is to be written.
+
+A job writes nothing itself. It returns an ``Outcome`` that ``collector.schedule`` writes in one transaction together
+with how far the job has come, if its lease still holds then. One failing model never stops the others: it is logged,
+and named in the outcome.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from collector import probes
+from collector.points import Judging, Subject, performance_points, window_points
+from collector.settings import CollectorSettings
+from collector.statistics.comparison import sample_ratio_p
+from collector.windows import Window, WindowPlan, due_windows, earlier_windows
+from storage import deployments, labels, metrics, profiles, registry, resources, rollups, spools
+from storage.engine import DatabaseUnavailable, reading
+from storage.layouts import add_labels, add_predictions, empty_label_counts, empty_prediction_counts, is_regression
+from storage.records import (
+    Deployment,
+    JobRun,
+    LabelCounts,
+    Layout,
+    MetricPoint,
+    Mode,
+    PredictionCounts,
+    Profile,
+    Role,
+    Verdict,
+)
+
+_logger = logging.getLogger(__name__)
+
+Counts = TypeVar("Counts")
+
+LIVE = ""
+"""The role of points over all roles whose answers callers have seen."""
+SWEEP_LIMIT = 5000
+MOST_RESTATED = 1500
+"""Windows of one length that are looked at for late labels, however far back `restate_labels` reaches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a job wants written. ``problems`` are sentences about what failed within it; ``done_until`` None leaves it as it was."""
+
+    write: Callable[[Connection], object]
+    done_until: datetime | None = None
+    problems: tuple[str, ...] = ()
+
+
+class Job(Protocol):
+    """Work that is done again and again; ``keep`` renews the right to do it and is called between its parts."""
+
+    @property
+    def name(self) -> str: ...
+
+    def gather(self, now: datetime, previous: JobRun | None, keep: Callable[[], None]) -> Outcome | None:
+        """What is to be written; None where nothing was due."""
+
+
+def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
+    """Every job of a collector: one per window length, the sweep of labels, and this host's resources."""
+    plans = settings.plans
+    judging = Judging(
+        plans=plans,
+        false_alarm_days=settings.false_alarm_days,
+        min_samples=settings.min_samples,
+        min_labels=settings.min_labels,
+        floors=settings.floors,
+        tolerances=settings.tolerances,
+        drift_share_limit=settings.drift_share_limit,
+    )
+    statistics = [
+        StatisticsJob(engine=engine, settings=settings, plan=plan, judging=judging, is_shortest=plan is plans[0]) for plan in plans
+    ]
+    return [
+        *statistics,
+        LabelSweep(settings=settings),
+        ResourcesJob(engine=engine, probe=probes.Probe(home=settings.home), settings=settings),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- statistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """One model's version with what its points need."""
+
+    version: str
+    layout: Layout
+    profile: Profile | None
+    deployment: Deployment | None
+
+    @property
+    def is_deployed(self) -> bool:
+        return self.deployment is not None and self.version in (self.deployment.champion, self.deployment.challenger)
+
+
+@dataclass(slots=True, kw_only=True)
+class StatisticsJob:
+    """Drift, predictions, service and performance over windows of one length, for every version with traffic or deployed."""
+
+    engine: Engine
+    settings: CollectorSettings
+    plan: WindowPlan
+    judging: Judging
+    is_shortest: bool
+
+    @property
+    def name(self) -> str:
+        return f"statistics_{self.plan.name}"
+
+    def gather(self, now: datetime, previous: JobRun | None, keep: Callable[[], None]) -> Outcome | None:
+        done_until = previous.done_until if previous else None
+        due = due_windows(self.plan, now, lag=self.settings.window_lag, done_until=done_until, most=self.settings.catch_up_windows)
+        if not due:
+            return None
+        points: list[MetricPoint] = []
+        problems: list[str] = []
+        for model, version in self._subjects(due):
+            keep()
+            try:
+                with reading(self.engine) as c:
+                    points += self._version_points(c, model, version, due)
+            except DatabaseUnavailable:
+                raise
+            except Exception as error:
+                _logger.exception("the statistics of a version failed", extra={"model": model, "version": version})
+                problems.append(f"{model} {version}: {type(error).__name__}: {error}")
+        return Outcome(write=lambda c: metrics.write_points(c, points), done_until=due[-1].end, problems=tuple(problems))
+
+    def _subjects(self, due: Sequence[Window]) -> list[tuple[str, str]]:
+        """Versions with predictions since the oldest window that may change, and those that are deployed."""
+        with reading(self.engine) as c:
+            active = rollups.active_versions(c, self._oldest(due).start, due[-1].end)
+            current = deployments.all_current(c)
+        deployed = [(d.model, version) for d in current.values() for version in (d.champion, d.challenger) if version]
+        return sorted({*active, *deployed})
+
+    def _oldest(self, due: Sequence[Window]) -> Window:
+        return self.plan.ending_at(due[0].end - self.settings.restate_windows * self.plan.step)
+
+    def _version_points(self, c: Connection, model: str, version: str, due: Sequence[Window]) -> list[MetricPoint]:
+        served = load_served(c, model, version)
+        traffic = Traffic.read(c, served, self.plan, self._oldest(due).start, due[-1].end)
+        late = self._late(c, served, traffic, due)
+        points = []
+        for window in (*late, *due):
+            counts = traffic.predictions(window)
+            if counts.rows or served.is_deployed:
+                points += window_points(_subject(served, window, traffic.role), counts, self.judging)
+            points += self._sample_ratio(c, served, window)
+        points += self._performance(c, served, traffic, due)
+        return points + self._freshness(c, served, due[-1])
+
+    def _late(self, c: Connection, served: Served, traffic: Traffic, due: Sequence[Window]) -> list[Window]:
+        """Earlier windows that were computed with another number of predictions than they have now."""
+        earlier = earlier_windows(self.plan, due[0].end, self.settings.restate_windows)
+        if not earlier:
+            return []
+        known = self._stored(c, served, traffic.role, "requests_per_second", earlier[0].end, due[0].end)
+        return [w for w in earlier if w.end in known and known[w.end].n_current != traffic.predictions(w).rows]
+
+    def _stored(
+        self, c: Connection, served: Served, role: str, name: str, start: datetime, end: datetime
+    ) -> dict[datetime, MetricPoint]:
+        found = metrics.read_points(
+            c,
+            names=[name],
+            model=served.layout.model,
+            version=served.version,
+            window_seconds=self.plan.seconds,
+            start=start,
+            end=end,
+        )
+        return {point.at: point for point in found if point.role == role}
+
+    def _performance(self, c: Connection, served: Served, traffic: Traffic, due: Sequence[Window]) -> list[MetricPoint]:
+        """The due windows, and those before them, as far back as labels may come late, whose labels changed in number."""
+        back = min(math.ceil(self.settings.restate_labels / self.plan.step), MOST_RESTATED)
+        earlier = earlier_windows(self.plan, due[0].end, back)
+        oldest = earlier[0] if earlier else due[0]
+        labelled = Labelled.read(c, served, self.plan, oldest.start, due[-1].end, traffic.role)
+        headline = "mae" if is_regression(served.layout) else "accuracy"
+        known = self._stored(c, served, traffic.role, headline, oldest.end, due[0].end)
+        changed = [w for w in earlier if labelled.rows(w) != (known[w.end].n_current if w.end in known else 0)]
+        coverage = self._stored(c, served, traffic.role, "label_coverage", oldest.end, due[0].end) if changed else {}
+        points = []
+        for window in (*changed, *due):
+            rows = traffic.served(window)
+            if rows is None and window.end in coverage:
+                rows = coverage[window.end].n_current
+            subject = _subject(served, window, traffic.role)
+            points += performance_points(subject, labelled.in_window(window), rows, self.judging)
+        return points
+
+    def _sample_ratio(self, c: Connection, served: Served, window: Window) -> list[MetricPoint]:
+        """Whether the split of the window's traffic is the agreed one; a point of the challenger."""
+        split = served.deployment
+        if split is None or split.mode not in (Mode.AB, Mode.CANARY) or split.challenger != served.version:
+            return []
+        width = self.settings.rollup_seconds
+        start = max(window.start, rollups.bucket_start(split.at, width) + timedelta(seconds=width))
+        if start >= window.end or not 0 < split.weight < 1:
+            return []
+        rows = [
+            rollups.read_predictions(c, served.layout, version, start, window.end, roles=[role]).rows
+            for version, role in ((split.champion, Role.CHAMPION), (split.challenger, Role.CHALLENGER))
+        ]
+        p = sample_ratio_p(rows[0], rows[1], split.weight)
+        if p is None:
+            return []
+        alpha, enough = self.judging.policy(served.layout).alpha, sum(rows) >= self.judging.min_samples
+        verdict = Verdict.INSUFFICIENT if not enough else Verdict.DRIFT if p < alpha else Verdict.OK
+        point = _subject(served, window, LIVE).point("sample_ratio_p", p, p_value=p, n_current=sum(rows), verdict=verdict)
+        return [replace(point, threshold=alpha if enough else None)]
+
+    def _freshness(self, c: Connection, served: Served, newest: Window) -> list[MetricPoint]:
+        """Seconds from the last bucket with predictions to the end of the newest window, for deployed versions."""
+        if not self.is_shortest or not served.is_deployed:
+            return []
+        span = rollups.extent(c, served.layout.model, served.version)
+        if span is None:
+            return []
+        age = max(0.0, (newest.end - span[1]).total_seconds())
+        return [replace(_subject(served, newest, LIVE).point("data_freshness_seconds", age), window_seconds=0)]
+
+
+def load_served(c: Connection, model: str, version: str) -> Served:
+    """A version's layout, reference and deployment. Raises UnknownVersion."""
+    layout = registry.LayoutLookup(c)(model, version)
+    return Served(
+        version=version,
+        layout=layout,
+        profile=profiles.load_profile(c, model, version, layout),
+        deployment=deployments.current(c, model),
+    )
+
+
+def _subject(served: Served, window: Window, role: str) -> Subject:
+    return Subject(layout=served.layout, profile=served.profile, version=served.version, window=window, role=role)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """A version's predictions in steps that every window of the plan is made of; ``role`` is "" or "shadow"."""
+
+    layout: Layout
+    start: datetime
+    end: datetime
+    role: str
+    steps: Sequence[tuple[datetime, PredictionCounts]]
+
+    @classmethod
+    def read(cls, c: Connection, served: Served, plan: WindowPlan, start: datetime, end: datetime) -> Traffic:
+        """Live traffic, or where there is none that of the shadow."""
+        step = step_seconds(plan)
+        role, steps = LIVE, rollups.prediction_series(c, served.layout, served.version, start, end, step)
+        if not steps:
+            shadow = rollups.prediction_series(c, served.layout, served.version, start, end, step, roles=[Role.SHADOW])
+            role, steps = (Role.SHADOW.value, shadow) if shadow else (LIVE, [])
+        return cls(layout=served.layout, start=start, end=end, role=role, steps=steps)
+
+    def predictions(self, window: Window) -> PredictionCounts:
+        counts = empty_prediction_counts(self.layout)
+        for _, step in _within(self.steps, window):
+            counts = add_predictions(counts, step)
+        return counts
+
+    def served(self, window: Window) -> int | None:
+        """Predictions that succeeded; None for a window that was not read whole."""
+        if window.start < self.start or window.end > self.end:
+            return None
+        return sum(step.rows - step.errors - step.timeouts for _, step in _within(self.steps, window))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """A version's labels, by the time of their prediction, in steps that every window of the plan is made of."""
+
+    layout: Layout
+    steps: Sequence[tuple[datetime, LabelCounts]]
+
+    @classmethod
+    def read(cls, c: Connection, served: Served, plan: WindowPlan, start: datetime, end: datetime, role: str) -> Labelled:
+        roles = [role] if role else None
+        step = step_seconds(plan)
+        return cls(
+            layout=served.layout, steps=rollups.label_series(c, served.layout, served.version, start, end, step, roles=roles)
+        )
+
+    def rows(self, window: Window) -> int:
+        return sum(step.rows for _, step in _within(self.steps, window))
+
+    def in_window(self, window: Window) -> LabelCounts:
+        counts = empty_label_counts(self.layout)
+        for _, step in _within(self.steps, window):
+            counts = add_labels(counts, step)
+        return counts
+
+
+def _within(steps: Sequence[tuple[datetime, Counts]], window: Window) -> Sequence[tuple[datetime, Counts]]:
+    """The steps that begin in the window; steps are in order of time."""
+    first, last = (bisect_left(steps, moment, key=lambda step: step[0]) for moment in (window.start, window.end))
+    return steps[first:last]
+
+
+def step_seconds(plan: WindowPlan) -> int:
+    """The width of steps that both the length and the step of the plan are whole numbers of."""
+    return math.gcd(plan.seconds, round(plan.step.total_seconds()))
+
+
+# ---------------------------------------------------------------------------------------------- labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSweep:
+    """Counts labels that were left uncounted because their prediction came at the same moment."""
+
+    settings: CollectorSettings
+
+    @property
+    def name(self) -> str:
+        return "sweep_labels"
+
+    def gather(self, now: datetime, previous: JobRun | None, keep: Callable[[], None]) -> Outcome | None:
+        return Outcome(write=self._sweep)
+
+    def _sweep(self, c: Connection) -> None:
+        lookup = registry.LayoutLookup(c)
+        counted = labels.sweep_labels(c, lookup, writer="collector", bucket_seconds=self.settings.rollup_seconds, limit=SWEEP_LIMIT)
+        if counted:
+            _logger.info("labels counted late", extra={"labels": counted})
+
+
+# ---------------------------------------------------------------------------------------------- resources
+
+
+@dataclass(slots=True, kw_only=True)
+class ResourcesJob:
+    """What this host and modelwatch's processes on it use, and how full the spool on it is."""
+
+    engine: Engine
+    probe: probes.Probe
+    settings: CollectorSettings
+    spool_watch: probes.SpoolWatch = field(default_factory=probes.SpoolWatch)
+
+    @property
+    def name(self) -> str:
+        return "resources"
+
+    def gather(self, now: datetime, previous: JobRun | None, keep: Callable[[], None]) -> Outcome | None:
+        samples = self.probe.sample(now)
+        points = probes.host_points(samples) + self._spool_points(now)
+
+        def write(c: Connection) -> None:
+            resources.add_samples(c, samples)
+            metrics.write_points(c, points)
+
+        return Outcome(write=write)
+
+    def _spool_points(self, now: datetime) -> list[MetricPoint]:
+        folders = probes.read_spools(self.settings.spool_folder)
+        with reading(self.engine) as c:
+            positions = [spools.load_position(c, folder.writer) for folder in folders]
+        watched = [self.spool_watch.measure(folder, position, now) for folder, position in zip(folders, positions, strict=True)]
+        return probes.spool_points(watched, self.probe.host, now)
+
+
+def now_utc() -> datetime:
+    """The present; the one place where the collector reads the clock."""
+    return datetime.now(UTC)
