@@ -24,6 +24,7 @@ from sklearn import metrics as quality
 from sqlalchemy import Connection, Engine
 
 from inference.models.contract import LoadedModel, ModelError, ModelFile, Outputs, PredictionFailed
+from inference.models.golden import golden_of, golden_problem
 from inference.models.loading import digest_of, library_versions, load_version, parse
 from inference.signature import SignatureError, column_texts, feature_columns, learn_features, table_rows
 from storage import audit, deployments, profiles, registry, rollups
@@ -37,9 +38,6 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 VERSION_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 FORMATS = {".onnx": Format.ONNX, ".joblib": Format.JOBLIB, ".pkl": Format.PICKLE, ".pickle": Format.PICKLE}
 SAMPLE_ROWS = 2000
-GOLDEN_ROWS = 5
-GOLDEN_TOLERANCE = 1e-3
-"""Of a score: libraries of another version round otherwise, and nothing more."""
 TIMED_CALLS = 31
 
 
@@ -105,7 +103,7 @@ def register(
         "libraries": library_versions(file_format),
         "labels": list(trial.labels),
         "plan": trial.plan,
-        "golden": _golden(learned.rows, trial.outputs),
+        "golden": golden_of(learned.rows, trial.outputs),
         "reference": str(Path(reference).name),
         "reference_rows": len(learned.rows),
     }
@@ -153,25 +151,6 @@ def verify(engine: Engine, settings: Settings, name: str, version: str) -> Verif
     except ModelError as error:
         problem = str(error)
     return Verification(version=found, problems=(problem,) if problem else ())
-
-
-def golden_problem(version: Version, model: LoadedModel) -> str | None:
-    """A sentence when the model does not answer its golden rows as it did at registration."""
-    golden = version.details.get("golden") or {}
-    if not golden.get("rows"):
-        return None
-    try:
-        outputs = model.predict([tuple(row) for row in golden["rows"]])
-    except PredictionFailed as error:
-        return f"Version {version.version} of {version.model} no longer predicts ({error}); register it again on this machine."
-    is_close = bool(np.allclose(outputs.scores, golden["scores"], rtol=GOLDEN_TOLERANCE, atol=GOLDEN_TOLERANCE))
-    is_equal = version.signature.task is Task.REGRESSION or outputs.predictions == golden["predictions"]
-    if is_close and is_equal:
-        return None
-    return (
-        f"Version {version.version} of {version.model} answers its golden rows otherwise than at registration; install the library "
-        "versions it was registered with, or register it again."
-    )
 
 
 # ---------------------------------------------------------------------------------------------- reading what was given
@@ -298,15 +277,6 @@ def _median_us(model: LoadedModel, rows: Sequence[Sequence[Scalar]], size: int, 
         model.predict(part)
         times.append((time.perf_counter() - began) / len(part) * 1e6)
     return statistics.median(times[1:])
-
-
-def _golden(rows: Sequence[tuple[Scalar, ...]], outputs: Outputs) -> dict[str, Any]:
-    picked = sorted({round(position) for position in np.linspace(0, len(rows) - 1, GOLDEN_ROWS)})
-    return {
-        "rows": [list(rows[index]) for index in picked],
-        "predictions": [outputs.predictions[index] for index in picked],
-        "scores": [outputs.scores[index] for index in picked],
-    }
 
 
 def _performance(reference: Reference, outputs: Outputs) -> dict[str, float]:

@@ -12,11 +12,9 @@ import numpy as np
 import pandas as pd
 from pandas.api import types
 
+from inference.rows import MAX_CATEGORIES
 from storage.layouts import category_text
 from storage.records import Feature, FeatureType, Scalar
-
-MAX_CATEGORIES = 1000
-"""Most frequent values that a signature lists; where a column has more, an unlisted value is not called unseen."""
 
 
 class SignatureError(Exception):
