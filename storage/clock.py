@@ -11,4 +11,5 @@ def database_now(c: Connection) -> datetime:
     """The time on the database's server; SQLite has no server, so this process's own."""
     if c.dialect.name == "sqlite":
         return datetime.now(UTC)
-    return c.execute(select(func.clock_timestamp())).scalar_one().astimezone(UTC)
+    now: datetime = c.execute(select(func.clock_timestamp())).scalar_one()
+    return now.astimezone(UTC)

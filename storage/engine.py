@@ -56,6 +56,7 @@ def create_engine(url: str) -> Engine:
         return sqlalchemy.create_engine(
             parsed,
             json_serializer=dump,
+            hide_parameters=True,  # they may hold people's data, and exceptions end up in logs
             pool_pre_ping=True,
             pool_size=5,
             connect_args={

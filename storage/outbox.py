@@ -73,6 +73,12 @@ def list_items(c: Connection, *, status: OutboxStatus | str | None = None, limit
     return [_item(row) for row in c.execute(query).mappings()]
 
 
+def get_item(c: Connection, dedup_key: str) -> OutboxItem | None:
+    """The message with this key, whatever became of it."""
+    row = c.execute(select(*_COLUMNS).where(outbox.c.dedup_key == dedup_key)).mappings().one_or_none()
+    return None if row is None else _item(row)
+
+
 def counts(c: Connection) -> dict[OutboxStatus, int]:
     """How many messages stand where; every status has an entry."""
     found = {row.status: row.n for row in c.execute(select(outbox.c.status, func.count().label("n")).group_by(outbox.c.status))}

@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, Select, select, text
 
 from storage.dialects import among, is_postgresql
-from storage.jsontext import dump, storable_text
+from storage.jsontext import dump, storable, storable_text
 from storage.labels import count_waiting_labels
 from storage.layouts import count_latency, count_predictions
 from storage.records import Label, Layout, PredictionCounts, PredictionRow, RollupKind, Status
@@ -205,9 +205,9 @@ def _groups(
 def _count(group: Collection[PredictionRow], layout: Layout) -> PredictionCounts:
     succeeded = [row for row in group if row.status == Status.OK]
     try:
-        features = msgspec.json.decode(f"[{','.join(row.features for row in succeeded)}]")
+        features = _decoded([row.features for row in succeeded])
         counts = count_predictions(layout, features, [row.score for row in succeeded], [row.prediction for row in succeeded])
-    except (msgspec.DecodeError, ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         row = succeeded[0]
         raise MisfitRows(
             f"Predictions of version {row.version} of {row.model}, among them {row.id}, do not fit its features ({error})."
@@ -217,3 +217,10 @@ def _count(group: Collection[PredictionRow], layout: Layout) -> PredictionCounts
     counts.timeouts = sum(row.status == Status.TIMEOUT for row in group)
     counts.latency = count_latency([row.latency_ms for row in group])
     return counts
+
+
+def _decoded(texts: Sequence[str]) -> list[list[Any]]:
+    try:
+        return msgspec.json.decode(f"[{','.join(texts)}]")  # type: ignore[no-any-return]
+    except msgspec.DecodeError:  # json is not as strict: it takes half of a surrogate pair
+        return [storable(json.loads(text)) for text in texts]

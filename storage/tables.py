@@ -109,7 +109,7 @@ def _sniff(path: Path, text: str) -> tuple[str, list[str]]:
         return separator, header
     rows = _fields(lines, ",")
     if not rows:
-        raise TableError(f"{path} cannot be read as CSV: a quotation mark is never closed.")
+        raise TableError(f"{path} is empty.")
     return ",", rows[0]
 
 

@@ -22,8 +22,8 @@ FIXED_COLUMNS = (
     "segment",
     "label",
 )
-MOST_FEATURES = 1600
-"""PostgreSQL has no views of more than 1,664 columns; features beyond this are only in ``predictions.features``."""
+MOST_FEATURES = 1500
+"""PostgreSQL has no views of more than 1,600 columns; features beyond this are only in ``predictions.features``."""
 _NAME_BYTES = 63
 
 

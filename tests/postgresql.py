@@ -36,7 +36,7 @@ def running_postgresql() -> Iterator[str]:
     _run([binaries / "initdb", "-D", data, "-U", "modelwatch", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])
     settings = _SETTINGS | {"unix_socket_directories": str(folder)}
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-    control = [binaries / "pg_ctl", "-D", data, "-s", "-w"]
+    control: list[str | Path] = [binaries / "pg_ctl", "-D", data, "-s", "-w"]
     try:
         _run([*control, "-l", folder / "log", "-o", options, "start"])
         yield f"postgresql+psycopg://modelwatch@/postgres?host={folder}"
