@@ -27,12 +27,28 @@ def write_points(c: Connection, points: Sequence[MetricPoint]) -> None:
     upsert(c, metrics, list(rows.values()), key=_KEY)
 
 
-def latest_points(c: Connection, name: str, *, window_seconds: int | None = None, since: datetime) -> list[MetricPoint]:
-    """The newest point, not older than ``since``, of each series of the metric."""
+def latest_points(
+    c: Connection,
+    name: str,
+    *,
+    window_seconds: int | None = None,
+    since: datetime,
+    sufficient: bool = False,
+    least_n: int | None = None,
+) -> list[MetricPoint]:
+    """The newest point, not older than ``since``, of each series of the metric.
+
+    Only points that rest on enough data count, where ``sufficient`` (the verdict is not insufficient data) or ``least_n``
+    (``n_current``) asks for it.
+    """
     newest_first = func.row_number().over(partition_by=[metrics.c[column] for column in SERIES], order_by=metrics.c.at.desc())
     found = select(*_COLUMNS, newest_first.label("place")).where(metrics.c.name == name, metrics.c.at >= since)
     if window_seconds is not None:
         found = found.where(metrics.c.window_seconds == window_seconds)
+    if sufficient:
+        found = found.where(metrics.c.verdict != Verdict.INSUFFICIENT.value)
+    if least_n is not None:
+        found = found.where(metrics.c.n_current >= least_n)
     ranked = found.subquery()
     columns = [ranked.c[column.name] for column in _COLUMNS]
     order = [ranked.c[column] for column in SERIES]

@@ -1,0 +1,227 @@
+"""Drains the outbox: claims a message, sends it, and then marks it as sent.
+
+A message is sent at least once: a process that dies between sending and marking leaves a claim that runs out, and the
+next sender sends again. Several senders share the work. No transaction is open while a channel is talked to.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine
+
+from alerts.channels.channel import Address, Channel, Delivered, Fault, NotDelivered
+from alerts.messages import Kind, Message, channel_broken, undelivered
+from alerts.metrics import AlertMetrics
+from alerts.retries import RetryDecision, Step, decide
+from alerts.routes import Recipient, outbox_item, outbox_key
+from storage import outbox
+from storage.engine import reading, writing
+from storage.records import OutboxItem, OutboxStatus
+
+CLAIM_TIME = timedelta(seconds=60)
+AFTER_PREDECESSOR = timedelta(seconds=1)
+BURST = 5
+
+_log = logging.getLogger(__name__)
+_CONFIGURE = {
+    "slack": "set MODELWATCH_SLACK_WEBHOOK_URL or MODELWATCH_SLACK_BOT_TOKEN",
+    "email": "set MODELWATCH_SMTP_HOST and MODELWATCH_SMTP_FROM",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """A claimed message. ``answers`` is the message id of the one that it continues, where that was sent."""
+
+    item: OutboxItem
+    message: Message
+    address: Address
+    answers: str | None = None
+
+
+class Pace:
+    """Slack takes about one message per second and channel, with short bursts (https://docs.slack.dev/apis/web-api/rate-limits)."""
+
+    def __init__(self, *, per_second: float = 1.0, burst: int = BURST, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._clock = clock
+        self._tokens: dict[str, tuple[float, float]] = {}
+
+    def wait_seconds(self, key: str) -> float:
+        """How long to wait before the next message to ``key``, which is counted as sent then."""
+        now = self._clock()
+        tokens, at = self._tokens.get(key, (float(self._burst), now))
+        tokens = min(self._burst, tokens + (now - at) * self._per_second) - 1
+        self._tokens[key] = (tokens, now)
+        return max(0.0, -tokens / self._per_second)
+
+
+class Delivery:
+    """Sends what is due. ``usual`` says where a channel's messages go when no receiver says it (for escalations)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        channels: Mapping[str, Channel],
+        *,
+        usual: Mapping[str, Address],
+        owner: str,
+        metrics: AlertMetrics,
+        clock: Callable[[], datetime],
+        pause: Callable[[float], object],
+    ) -> None:
+        self._engine = engine
+        self._channels = channels
+        self._usual = usual
+        self._owner = owner
+        self._metrics = metrics
+        self._clock = clock
+        self._pause = pause
+        self._pace = Pace()
+        self._unmarked: dict[int, Delivered] = {}
+
+    def deliver_next(self) -> bool:
+        """Sends one message that is due; False where there is none. Raises DatabaseUnavailable."""
+        self._mark_sent()
+        letter = self._claim()
+        if letter is None:
+            return False
+        try:
+            self._wait_for_turn(letter.item)
+            delivered = self._send(letter)
+        except NotDelivered as error:
+            self._not_delivered(letter, error)
+        else:
+            self._unmarked[letter.item.id] = delivered
+            self._report(letter, delivered)
+            self._mark_sent()
+        return True
+
+    # ------------------------------------------------------------------------------------------ claim
+
+    def _claim(self) -> Letter | None:
+        """The next message that can go now. One at a time, so that none waits behind a slow channel while it is claimed."""
+        if not self._anything_waiting():
+            return None
+        with writing(self._engine) as c:
+            now = self._clock()
+            for item in outbox.claim_due(c, owner=self._owner, now=now, hold=CLAIM_TIME, limit=1):
+                return self._opened(c, item, now)
+        return None
+
+    def _anything_waiting(self) -> bool:
+        with reading(self._engine) as c:
+            waiting = outbox.counts(c)[OutboxStatus.WAITING]
+        self._metrics.show_waiting(waiting)
+        return waiting > 0
+
+    def _opened(self, c: Connection, item: OutboxItem, now: datetime) -> Letter | None:
+        try:
+            message = Message.from_json(item.payload["message"])
+            address = Address.from_json(item.payload["address"])
+        except (KeyError, TypeError, ValueError):
+            _log.exception("Message %s in the outbox cannot be read and is given up.", item.id)
+            outbox.mark_failed(c, item.id, error="the message cannot be read")
+            return None
+        first = outbox.get_item(c, outbox_key(message.answers, item.receiver, item.channel)) if message.answers else None
+        if first is not None and first.status is OutboxStatus.WAITING:
+            at = max(first.next_attempt_at, now) + AFTER_PREDECESSOR
+            outbox.retry_at(c, item.id, at=at, error="waits for the message that it continues")
+            return None
+        return Letter(item=item, message=message, address=address, answers=first.message_id if first else None)
+
+    # ------------------------------------------------------------------------------------------ send
+
+    def _wait_for_turn(self, item: OutboxItem) -> None:
+        if item.channel == "slack" and (seconds := self._pace.wait_seconds(item.receiver)):
+            self._pause(seconds)
+
+    def _send(self, letter: Letter) -> Delivered:
+        channel = self._channels.get(letter.item.channel)
+        if channel is None:
+            hint = _CONFIGURE.get(letter.item.channel, "this version has no such channel")
+            raise NotDelivered(Fault.NOT_CONFIGURED, f"{letter.item.channel} is not set up; {hint}")
+        try:
+            return channel.send(letter.message, letter.address, answers=letter.answers)
+        except NotDelivered:
+            raise
+        except Exception as error:
+            _log.exception("Sending message %s by %s failed in an unexpected way.", letter.item.id, letter.item.channel)
+            raise NotDelivered(Fault.SERVER_ERROR, f"it failed in an unexpected way ({type(error).__name__})") from error
+
+    def _report(self, letter: Letter, delivered: Delivered) -> None:
+        self._metrics.attempted(letter.item.channel, "sent")
+        _log.info("Told %s by %s: %s", letter.item.receiver, letter.item.channel, letter.message.title)
+        if delivered.remark:
+            _log.warning("Told %s by %s, but %s.", letter.item.receiver, letter.item.channel, delivered.remark)
+
+    def _mark_sent(self) -> None:
+        """Marks what was sent. What cannot be marked now is kept, so that a database outage sends nothing twice."""
+        for item_id, delivered in list(self._unmarked.items()):
+            with writing(self._engine) as c:
+                outbox.mark_sent(c, item_id, now=self._clock(), message_id=delivered.message_id)
+            del self._unmarked[item_id]
+
+    # ------------------------------------------------------------------------------------------ failures
+
+    def _not_delivered(self, letter: Letter, error: NotDelivered) -> None:
+        item, now = letter.item, self._clock()
+        self._metrics.failed(item.channel, error.fault)
+        with writing(self._engine) as c:
+            other = None if letter.message.kind is Kind.UNDELIVERED else self._other_way(c, letter)
+            decision = decide(error, item, now=now, others=other is not None, jitter=random.random())  # noqa: S311  spreads retries, guards nothing
+            self._carry_out(c, letter, decision, error)
+            escalated = decision.tell_others and other is not None and self._tell_others(c, letter, other, error, now)
+        self._log_failure(letter, decision, error)
+        self._metrics.attempted(item.channel, "failed" if decision.step is Step.FAIL else "retried")
+        if escalated:
+            self._metrics.attempted(item.channel, "escalated")
+
+    def _carry_out(self, c: Connection, letter: Letter, decision: RetryDecision, error: NotDelivered) -> None:
+        item = letter.item
+        if decision.step is Step.FAIL or decision.at is None:
+            outbox.mark_failed(c, item.id, error=str(error))
+        else:
+            outbox.retry_at(c, item.id, at=decision.at, error=str(error))
+        if decision.hold_until is not None:
+            outbox.hold_channel(c, item.channel, item.receiver, until=decision.hold_until, error=str(error))
+
+    def _other_way(self, c: Connection, letter: Letter) -> Recipient | None:
+        """Another channel that is set up, with the address that the same message has there or the usual one."""
+        for channel in self._channels:
+            if channel == letter.item.channel:
+                continue
+            sibling = self._sibling(c, letter, channel)
+            address = Address.from_json(sibling.payload["address"]) if sibling else self._usual.get(channel)
+            if address is not None:
+                return Recipient(receiver=letter.item.receiver, channel=channel, address=address)
+        return None
+
+    def _sibling(self, c: Connection, letter: Letter, channel: str) -> OutboxItem | None:
+        return outbox.get_item(c, outbox_key(letter.message.key, letter.item.receiver, channel))
+
+    def _tell_others(self, c: Connection, letter: Letter, other: Recipient, error: NotDelivered, now: datetime) -> bool:
+        """Sends the message the other way, or, where it goes there anyway, once an hour the news that a channel is broken."""
+        item = letter.item
+        sibling = self._sibling(c, letter, other.channel)
+        if sibling is None or sibling.status is OutboxStatus.FAILED:
+            news = undelivered(letter.message, channel=item.channel, receiver=item.receiver, error=str(error))
+        elif error.permanent:
+            news = channel_broken(letter.message, channel=item.channel, receiver=item.receiver, error=str(error), now=now)
+        else:
+            return False
+        return outbox.enqueue(c, outbox_item(news, other, now))
+
+    def _log_failure(self, letter: Letter, decision: RetryDecision, error: NotDelivered) -> None:
+        item = letter.item
+        if decision.step is Step.FAIL:
+            _log.error("Gave up telling %s by %s of %s: %s.", item.receiver, item.channel, letter.message.title, error)
+        else:
+            _log.warning("Could not tell %s by %s: %s. Next attempt at %s.", item.receiver, item.channel, error, decision.at)

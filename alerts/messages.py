@@ -1,0 +1,334 @@
+"""From a transition to what people read: one frozen message, rendered as plain text and as HTML. No I/O.
+
+``alerts.channels.slack`` renders the same message as blocks. Values in a message may come from whoever sends requests
+(feature names, versions), so each rendering escapes all of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+
+from alerts.rule_text import WHERE_KEYS
+from alerts.rules import Rule
+from alerts.wording import Unit, format_value, words_of
+from storage.durations import format_duration
+from storage.records import AlertRow, AlertState
+
+TEMPLATES = Path(__file__).parent / "templates"
+LONGEST_ANNOTATION = 2000
+
+
+class Kind(StrEnum):
+    """Why a message is sent."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+    TEST = "test"
+    UNDELIVERED = "undelivered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is told, independent of the channel. ``facts`` are pairs of a name and a value, in the order of reading.
+
+    ``key`` names the message and is the same however often it is sent; ``answers`` is the key of the message that this
+    one continues ("" for none). ``note`` says what was unusual about its delivery.
+    """
+
+    kind: Kind
+    key: str
+    title: str
+    summary: str
+    at: datetime
+    severity: str = ""
+    description: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+    dashboard_url: str = ""
+    runbook_url: str = ""
+    answers: str = ""
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the outbox keeps it."""
+        return {**asdict(self), "at": self.at.isoformat(), "facts": [list(fact) for fact in self.facts]}
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> Message:
+        """The message that ``to_json`` wrote."""
+        facts = tuple((str(name), str(value)) for name, value in payload["facts"])
+        return cls(
+            **{**payload, "kind": Kind(payload["kind"]), "at": datetime.fromisoformat(payload["at"]), "facts": facts},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotations:
+    """The texts of a rule for one alert; ``problems`` says which templates failed and why."""
+
+    texts: Mapping[str, str]
+    problems: tuple[str, ...] = field(default=())
+
+
+class Readable(float):
+    """A number that templates print with few digits and may still compute with or format themselves."""
+
+    unit: Unit = Unit.PLAIN
+
+    def __str__(self) -> str:
+        return format_value(float(self), self.unit)
+
+
+# ---------------------------------------------------------------------------------------------- the message
+
+
+def message_for(alert: AlertRow, rule: Rule | None, *, dashboard: str, now: datetime) -> tuple[Message, tuple[str, ...]]:
+    """The message that tells of an alert that has just fired or resolved, and what failed in the rule's templates.
+
+    ``rule`` is None for an alert whose rule is no longer there. A template that fails costs its text, not the message.
+    """
+    annotations = render_annotations(rule, alert) if rule else Annotations(texts={})
+    resolved = alert.state is AlertState.RESOLVED
+    texts = annotations.texts
+    message = Message(
+        kind=Kind.RESOLVED if resolved else Kind.FIRING,
+        key=message_key(alert, resolved=resolved),
+        answers=message_key(alert, resolved=False) if resolved else "",
+        title=_title(alert),
+        summary=_resolved_summary(alert) if resolved else texts.get("summary") or _plain_summary(alert),
+        at=now,
+        severity=alert.labels.get("severity", ""),
+        description="" if resolved else texts.get("description", ""),
+        facts=_facts(alert, rule, now),
+        dashboard_url=dashboard_link(dashboard, alert, rule, now),
+        runbook_url=_web_address(texts.get("runbook_url", "")),
+        note="A text of this rule could not be made; `modelwatch alerts check` says why." if annotations.problems else "",
+    )
+    return message, annotations.problems
+
+
+def message_key(alert: AlertRow, *, resolved: bool) -> str:
+    """Which message this is: one per alert, per time that it fired, and per end of that. The same on every machine."""
+    fired_at = "" if alert.fired_at is None else alert.fired_at.isoformat()
+    return f"{alert.fingerprint}:{fired_at}:{'resolved' if resolved else 'firing'}"
+
+
+def trial_message(now: datetime, dashboard: str) -> Message:
+    """What `modelwatch alerts test-notify` sends."""
+    return Message(
+        kind=Kind.TEST,
+        key=f"test:{now.isoformat()}",
+        title="Test of this channel",
+        summary="Nothing is wrong: somebody asked modelwatch to test this channel. Alerts will arrive here.",
+        at=now,
+        facts=(("Sent", f"{now:%Y-%m-%d %H:%M:%S} UTC"),),
+        dashboard_url=dashboard,
+    )
+
+
+def undelivered(message: Message, *, channel: str, receiver: str, error: str) -> Message:
+    """The same message for another channel, with the reason why it comes by this one."""
+    note = f"This was meant for {receiver} by {channel}, which does not work: {error}"
+    return replace(message, kind=Kind.UNDELIVERED, key=f"{message.key}:undelivered:{receiver}:{channel}", note=note)
+
+
+def channel_broken(message: Message, *, channel: str, receiver: str, error: str, now: datetime) -> Message:
+    """The news that a channel does not work, for those who got the message itself by another one. One key per hour."""
+    return Message(
+        kind=Kind.UNDELIVERED,
+        key=f"broken:{receiver}:{channel}:{now:%Y-%m-%dT%H}",
+        title=f"{channel} to {receiver} does not work",
+        summary=f"Messages to {receiver} by {channel} do not arrive: {error}",
+        at=now,
+        facts=(("Message that did not arrive", message.title),),
+    )
+
+
+def _title(alert: AlertRow) -> str:
+    subject = [alert.labels.get("model", "")]
+    if version := alert.labels.get("version"):
+        subject.append(f"version {version}")
+    if feature := alert.labels.get("feature"):
+        subject.append(feature)
+    name = ", ".join(part for part in subject if part)
+    return f"{alert.rule}: {name}" if name else alert.rule
+
+
+def _plain_summary(alert: AlertRow) -> str:
+    return alert.reason[:1].upper() + alert.reason[1:] if alert.reason else f"{alert.rule} fires"
+
+
+def _resolved_summary(alert: AlertRow) -> str:
+    lasted = ""
+    if alert.fired_at and alert.resolved_at:
+        lasted = f" after {format_duration(max(alert.resolved_at - alert.fired_at, timedelta(seconds=1)))}"
+    return f"Resolved{lasted}: {alert.reason}." if alert.reason else f"Resolved{lasted}."
+
+
+def _facts(alert: AlertRow, rule: Rule | None, now: datetime) -> tuple[tuple[str, str], ...]:
+    words = words_of(rule.metric if rule else "")
+    unit = words.unit
+    facts: list[tuple[str, str]] = []
+    if alert.value is not None:
+        facts.append((words.title[:1].upper() + words.title[1:] or "Value", format_value(alert.value, unit)))
+    if alert.threshold is not None:
+        operator = f"{rule.when.operator} " if rule else ""
+        facts.append(("Fires when", f"{operator}{format_value(alert.threshold, unit)}"))
+    if alert.window_seconds:
+        facts.append(("Window", format_duration(timedelta(seconds=alert.window_seconds))))
+    if alert.n_current is not None:
+        facts.append(("Predictions in it", f"{alert.n_current:,}"))
+    facts += [(key.capitalize(), alert.labels[key]) for key in WHERE_KEYS if key in alert.labels]
+    facts += [(key.capitalize(), value) for key, value in sorted(alert.labels.items()) if key not in WHERE_KEYS]
+    return (*facts, *_times(alert, now))
+
+
+def _times(alert: AlertRow, now: datetime) -> list[tuple[str, str]]:
+    times = []
+    if began := alert.pending_at or alert.fired_at:
+        times.append(("Since", f"{began:%Y-%m-%d %H:%M:%S} UTC"))
+    if alert.state is AlertState.RESOLVED:
+        times.append(("Resolved", f"{alert.resolved_at or now:%Y-%m-%d %H:%M:%S} UTC"))
+    return times
+
+
+def dashboard_link(dashboard: str, alert: AlertRow, rule: Rule | None, now: datetime) -> str:
+    """The page of the dashboard that shows the problem, from a while before it began to its end or to now."""
+    if not dashboard:
+        return ""
+    page = words_of(rule.metric if rule else "").page
+    began = alert.pending_at or alert.fired_at or now
+    before = max(timedelta(seconds=5 * (alert.window_seconds or 60)), timedelta(minutes=1))
+    until = alert.resolved_at if alert.state is AlertState.RESOLVED and alert.resolved_at else now
+    wanted: dict[str, str] = {key: alert.labels[key] for key in ("model", "version", "feature") if key in alert.labels}
+    wanted |= {"from": _instant(began - before), "to": _instant(until + timedelta(seconds=1))}
+    return f"{dashboard.rstrip('/')}/{page}?{urlencode(wanted)}"
+
+
+def _instant(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _web_address(text: str) -> str:
+    """The text where it is a link that a person may safely follow, else nothing."""
+    text = text.strip()
+    try:
+        address = urlsplit(text)
+    except ValueError:
+        return ""
+    return text if address.scheme in ("http", "https") and address.netloc and text.isprintable() and " " not in text else ""
+
+
+# ---------------------------------------------------------------------------------------------- the rule's own texts
+
+
+def render_annotations(rule: Rule, alert: AlertRow) -> Annotations:
+    """The rule's annotations with what is known of the alert filled in."""
+    texts, problems = {}, []
+    for name, source in rule.annotations.items():
+        try:
+            texts[name] = _compiled(source).render(template_values(rule, alert))[:LONGEST_ANNOTATION]
+        except Exception as error:  # noqa: BLE001  whatever a template does, its alert must go out
+            problems.append(f'rule "{rule.name}": annotations: {name}: {_first_line(error)}')
+    return Annotations(texts=texts, problems=tuple(problems))
+
+
+def template_values(rule: Rule, alert: AlertRow) -> dict[str, object]:
+    """The names that a template can use (docs/rules.md lists them)."""
+    unit = words_of(rule.metric).unit
+    series = {key: alert.labels.get(key, "") for key in WHERE_KEYS}
+    return {
+        **series,
+        "labels": dict(alert.labels),
+        "alert": rule.name,
+        "rule": rule.name,
+        "metric": rule.metric,
+        "metric_title": words_of(rule.metric).title,
+        "value": _readable(alert.value, unit),
+        "threshold": _readable(alert.threshold, unit),
+        "window": format_duration(timedelta(seconds=alert.window_seconds)) if alert.window_seconds else "",
+        "n": alert.n_current or 0,
+        "severity": alert.labels.get("severity", ""),
+        "since": alert.pending_at or alert.fired_at,
+        "reason": alert.reason,
+        "state": alert.state.value,
+    }
+
+
+def _readable(value: float | None, unit: Unit) -> Readable:
+    number = Readable(math.nan if value is None else value)
+    number.unit = unit
+    return number
+
+
+@cache
+def _sandbox() -> SandboxedEnvironment:
+    # The texts are plain: each channel escapes the whole message for itself.
+    return SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+
+
+@cache
+def _compiled(source: str) -> Template:
+    return _sandbox().from_string(source)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+    return f"{kind}{text[0]}" if text else type(error).__name__
+
+
+# ---------------------------------------------------------------------------------------------- renderings
+
+
+def headline(message: Message) -> str:
+    """The one line that says it: what a phone shows, and the subject of a mail."""
+    marks = {
+        Kind.FIRING: f"[{message.severity.upper()}] " if message.severity else "[FIRING] ",
+        Kind.RESOLVED: "[RESOLVED] ",
+        Kind.TEST: "[TEST] ",
+        Kind.UNDELIVERED: "[NOT DELIVERED] ",
+    }
+    return one_line(marks[message.kind] + message.title)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and control characters, which a header or a title cannot hold."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def plain_text(message: Message) -> str:
+    """The message for mail readers without HTML and for any other plain channel."""
+    width = max((len(name) for name, _ in message.facts), default=0)
+    facts = "\n".join(f"{name + ':':<{width + 1}} {one_line(value)}" for name, value in message.facts)
+    links = [f"{name}: {url}" for name, url in (("Dashboard", message.dashboard_url), ("Runbook", message.runbook_url)) if url]
+    parts = [headline(message), message.summary, message.description, facts, "\n".join(links), message.note]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def html_text(message: Message) -> str:
+    """The message as a HTML mail: one column, inline styles, readable without images."""
+    return _html_template().render(message=message, headline=headline(message), colour=_colour(message))
+
+
+def _colour(message: Message) -> str:
+    if message.kind is Kind.RESOLVED:
+        return "#1a7f37"
+    if message.kind is Kind.TEST:
+        return "#57606a"
+    return "#b42318" if message.severity in ("critical", "page", "error") else "#b54708"
+
+
+@cache
+def _html_template() -> Template:
+    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined).get_template("mail.html")

@@ -1,0 +1,57 @@
+"""Who is told of an alert. Pure. In this version the receiver of the route is told of everything.
+
+Nested routes, grouping, silences, inhibition, mute windows and repeats have their place here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from alerts.channels.channel import Address
+from alerts.messages import Message
+from alerts.rules import Receiver, RuleSet
+from storage.records import OutboxItem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    """One receiver through one channel."""
+
+    receiver: str
+    channel: str
+    address: Address
+
+
+def recipients(rules: RuleSet, fallback: Receiver) -> tuple[Recipient, ...]:
+    """Whom to tell. ``fallback`` is the receiver made of the settings, for a rules file that names none."""
+    chosen = next((receiver for receiver in rules.receivers if receiver.name == rules.default_receiver), fallback)
+    return recipients_of(chosen)
+
+
+def recipients_of(receiver: Receiver) -> tuple[Recipient, ...]:
+    """The receiver, once for each of its channels."""
+    found = []
+    if receiver.slack:
+        found.append(Recipient(receiver=receiver.name, channel="slack", address=Address(slack_channel=receiver.slack_channel)))
+    if receiver.email_to:
+        found.append(Recipient(receiver=receiver.name, channel="email", address=Address(email_to=receiver.email_to)))
+    return tuple(found)
+
+
+def outbox_key(message_key: str, receiver: str, channel: str) -> str:
+    """The key of one message to one receiver through one channel: there is never a second one."""
+    return f"{message_key}:{receiver}:{channel}"
+
+
+def outbox_item(message: Message, recipient: Recipient, now: datetime) -> OutboxItem:
+    """The message as a row of the outbox, due at once."""
+    return OutboxItem(
+        dedup_key=outbox_key(message.key, recipient.receiver, recipient.channel),
+        channel=recipient.channel,
+        receiver=recipient.receiver,
+        kind=message.kind.value,
+        payload={"message": message.to_json(), "address": recipient.address.to_json()},
+        created_at=now,
+        next_attempt_at=now,
+    )

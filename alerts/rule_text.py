@@ -1,0 +1,268 @@
+"""The shape of a rules file as people write it: YAML text to validated mappings, with errors that say where and what.
+
+``alerts.rules`` turns the result into the values that the rest works with.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic_core import ErrorDetails
+
+from alerts.conditions import Condition, parse_condition
+from storage.durations import parse_duration
+
+WHERE_KEYS = ("model", "version", "role", "segment", "feature")
+_ADDRESS = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _duration(value: object) -> timedelta:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} has no unit; write for example 30s, 10m, 1h30m or 7d")
+    return parse_duration(value)
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("must be longer than zero; write for example 30s or 1m")
+    return value
+
+
+def _condition(value: object) -> Condition:
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} has no comparison; write for example "> {value}"')
+    return parse_condition(value)
+
+
+def _pattern(value: object) -> str:
+    if isinstance(value, bool | float) or not isinstance(value, str | int):
+        raise ValueError(f'{value!r} is not text; put it in quotes, for example "*" or "1.10"')
+    return str(value)
+
+
+def _where_key(value: object) -> str:
+    if value not in WHERE_KEYS:
+        raise ValueError(f"{value!r} cannot be matched; use {', '.join(WHERE_KEYS)}")
+    return str(value)
+
+
+def _label_name(value: object) -> str:
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
+        raise ValueError(f"{value!r} is not a label name; use letters, digits and _")
+    if value in (*WHERE_KEYS, "alert", "rule"):
+        raise ValueError(f"{value!r} is set from the series that the rule judges; choose another label name")
+    return value
+
+
+def _label_value(value: object) -> str:
+    text = _pattern(value)
+    if "{{" in text:
+        raise ValueError("labels are plain text (they name the alert); put templates into annotations")
+    return text
+
+
+def _address(value: object) -> str:
+    if not isinstance(value, str) or not _ADDRESS.fullmatch(value.strip()):
+        raise ValueError(f"{value!r} is not an email address; write for example oncall@example.com")
+    return value.strip()
+
+
+def _addresses(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
+ConditionText = Annotated[Condition, BeforeValidator(_condition)]
+Pattern = Annotated[str, BeforeValidator(_pattern)]
+WhereKey = Annotated[str, BeforeValidator(_where_key)]
+LabelName = Annotated[str, BeforeValidator(_label_name)]
+LabelValue = Annotated[str, BeforeValidator(_label_value)]
+Address = Annotated[str, BeforeValidator(_address)]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
+PolicyText = Literal["keep", "alert", "ok"]
+
+
+class Text(BaseModel):
+    """A mapping of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class RuleText(Text):
+    """One rule."""
+
+    alert: Name
+    metric: Name | None = None
+    promql: Any = None
+    where: dict[WhereKey, Pattern] = {}
+    window: PositiveDuration | None = None
+    when: ConditionText
+    resolve_when: ConditionText | None = None
+    hold: Duration = Field(timedelta(0), alias="for")
+    keep_firing_for: Duration = timedelta(0)
+    min_samples: Annotated[StrictInt, Field(ge=0)] | None = None
+    no_data: PolicyText = "keep"
+    on_error: PolicyText = "keep"
+    labels: dict[LabelName, LabelValue] = {}
+    annotations: dict[StrictStr, StrictStr] = {}
+
+
+class GroupText(Text):
+    """Rules that are judged together."""
+
+    name: Name
+    interval: PositiveDuration = timedelta(minutes=1)
+    rules: list[RuleText]
+
+
+class SlackText(Text):
+    """Where in Slack a receiver is."""
+
+    channel: Name | None = None
+
+
+class EmailText(Text):
+    """Whom a receiver's mail goes to."""
+
+    to: Annotated[list[Address], BeforeValidator(_addresses), Field(min_length=1)]
+
+
+class ReceiverText(Text):
+    """Somebody to tell, through one channel or several."""
+
+    name: Name
+    slack: SlackText | None = None
+    email: EmailText | None = None
+
+
+class RouteText(Text):
+    """Who is told of what. Only ``receiver`` has an effect in this version."""
+
+    receiver: Name | None = None
+    match: Any = None
+    group_by: Any = None
+    group_wait: Any = None
+    group_interval: Any = None
+    repeat_interval: Any = None
+    routes: Any = None
+
+
+class FileText(Text):
+    """The whole file."""
+
+    groups: list[GroupText] = []
+    routes: RouteText = RouteText()
+    receivers: list[ReceiverText] = []
+    inhibit: Any = None
+    mute_windows: Any = None
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML lets the last of two equal keys win in silence; here it is an error."""
+
+
+def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if key.value in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+        seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_text(text: str) -> tuple[FileText | None, list[str]]:
+    """The file's content, or None and the problems with it, each a sentence that says where it is."""
+    try:
+        content = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  a SafeLoader
+    except yaml.YAMLError as error:
+        return None, [_explain_yaml(error)]
+    except (ValueError, RecursionError) as error:  # an impossible date, a document nested without end
+        return None, [f"it cannot be read as YAML ({error})"]
+    if content is None:
+        content = {}
+    if not isinstance(content, dict):
+        return None, ["it is not a mapping; begin with `groups:`"]
+    try:
+        return FileText.model_validate(content), []
+    except ValidationError as error:
+        return None, [_explain(problem, content) for problem in error.errors()]
+
+
+def _explain_yaml(error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return "it is not text that YAML allows"
+    mark = error.problem_mark or error.context_mark
+    place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
+    return f"{place}{error.problem or error.context}"
+
+
+def _explain(problem: ErrorDetails, content: dict[str, Any]) -> str:
+    place, model, key = _place(problem["loc"], content)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return f"{place}unknown key {key!r}{_suggestion(key, model)}"
+    if kind == "missing":
+        return f"{place}the key {key!r} is missing{_example(key)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{place}{key}: {message}" if key else f"{place}{message}"
+
+
+_LISTS: dict[str, tuple[str, str]] = {"groups": ("group", "name"), "rules": ("rule", "alert"), "receivers": ("receiver", "name")}
+_SHAPES: dict[str, type[Text]] = {
+    "groups": GroupText,
+    "rules": RuleText,
+    "receivers": ReceiverText,
+    "routes": RouteText,
+    "slack": SlackText,
+    "email": EmailText,
+}
+
+
+def _place(loc: tuple[int | str, ...], content: object) -> tuple[str, type[Text], str]:
+    """Where an error is, in the names that the author gave; the mapping that it is in; the key, with what is below it."""
+    words: list[str] = []
+    shape: type[Text] = FileText
+    rest = [part for part in loc if part != "[key]"]
+    while len(rest) > 1 and rest[0] in _SHAPES:
+        name, rest = str(rest[0]), rest[1:]
+        content = content.get(name) if isinstance(content, dict) else None
+        shape = _SHAPES[name]
+        if name in _LISTS and isinstance(rest[0], int):
+            number, rest = rest[0], rest[1:]
+            content = content[number] if isinstance(content, list) and number < len(content) else None
+            words.append(_named(*_LISTS[name], number, content))
+        else:
+            words.append(name)
+    return "".join(f"{word}: " for word in words), shape, ".".join(map(str, rest))
+
+
+def _named(noun: str, key: str, number: int, content: object) -> str:
+    name = content.get(key) if isinstance(content, dict) else None
+    return f'{noun} "{name}"' if isinstance(name, str) and name else f"{noun} number {number + 1}"
+
+
+def _suggestion(key: str, shape: type[Text]) -> str:
+    allowed = [field.alias or name for name, field in shape.model_fields.items()]
+    near = difflib.get_close_matches(key, allowed, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(allowed)}"
+
+
+def _example(key: str) -> str:
+    examples = {
+        "alert": "alert: FeatureDrift",
+        "when": 'when: "> threshold"',
+        "name": "name: drift",
+        "to": "to: [oncall@example.com]",
+    }
+    return f"; write for example `{examples[key]}`" if key in examples else ""
