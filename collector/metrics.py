@@ -42,7 +42,7 @@ LEAST_AGE = timedelta(minutes=2)
 Points = dict[str, list[MetricPoint]]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Exporter(Collector):
     """Yields all metric families at each scrape; with the database away only those of the process and the host."""
 

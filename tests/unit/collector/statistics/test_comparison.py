@@ -46,12 +46,12 @@ def test_welch_matches_the_reference_case() -> None:
 
     assert b.mean - a.mean == pytest.approx(0.29, abs=0.0005)
     assert (a.squared_error + b.squared_error) ** 0.5 == pytest.approx(0.12478, abs=1e-5)
-    assert (low, high) == (pytest.approx(0.04538, abs=1e-4), pytest.approx(0.53462, abs=1e-4))
+    assert (low, high) == pytest.approx((0.04538, 0.53462), abs=1e-4)
     assert p == pytest.approx(0.02016, abs=1e-4)
 
 
 def test_wilson_matches_a_textbook_value() -> None:
-    assert wilson(15, 148) == (pytest.approx(0.0624, abs=1e-4), pytest.approx(0.1605, abs=1e-4))
+    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
     assert wilson(0, 0) is None
 
 
