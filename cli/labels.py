@@ -11,7 +11,7 @@ import typer
 
 from cli.errors import CommandError
 from cli.output import print_json
-from cli.session import now, open_engine, plain_settings, read_database
+from cli.session import engine_of, now, plain_settings, read_database
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,20 +91,20 @@ def store(model: str, found: list[Label]) -> dict[str, int]:
     from storage.labels import record_labels
     from storage.registry import LayoutLookup
 
-    engine = open_engine()
-    bucket_seconds = plain_settings().rollup_seconds
+    settings = plain_settings()
     counts = {"accepted": 0, "duplicates": 0, "unknown": 0}
-    for start in range(0, len(found), AT_ONCE):
-        with writing(engine) as connection:
-            receipt = record_labels(
-                connection,
-                model,
-                found[start : start + AT_ONCE],
-                LayoutLookup(connection),
-                writer=f"cli:{socket.gethostname()}",
-                bucket_seconds=bucket_seconds,
-                now=now(),
-            )
-        for name in counts:
-            counts[name] += getattr(receipt, name)
+    with engine_of(settings) as engine:
+        for start in range(0, len(found), AT_ONCE):
+            with writing(engine) as connection:
+                receipt = record_labels(
+                    connection,
+                    model,
+                    found[start : start + AT_ONCE],
+                    LayoutLookup(connection),
+                    writer=f"cli:{socket.gethostname()}",
+                    bucket_seconds=settings.rollup_seconds,
+                    now=now(),
+                )
+            for name in counts:
+                counts[name] += getattr(receipt, name)
     return counts

@@ -23,6 +23,7 @@ SHORTEST_SECRET = 4
 """A shorter "secret" would blank out parts of ordinary words."""
 
 QUIET = {
+    "alembic": "WARNING",
     "httpx": "WARNING",
     "httpcore": "WARNING",
     "slack_sdk": "INFO",

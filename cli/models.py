@@ -10,7 +10,7 @@ import typer
 from cli.deployments import deployment_json, describe
 from cli.errors import CommandError, UsageProblem
 from cli.output import print_json, print_table, say
-from cli.session import actor, load_settings, now, open_engine, read_database, write_database
+from cli.session import actor, engine_of, load_settings, now, read_database, write_database
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -45,23 +45,23 @@ def register(
     if format in LATER_FORMATS:
         raise UsageProblem(f"--format {format} comes in a later version; use onnx, joblib or pickle.")
     settings = load_settings(InferenceSettings)
-    engine = open_engine()
-    registered = registration.register(
-        engine,
-        settings,
-        name,
-        file,
-        reference=reference,
-        target=target,
-        version=version,
-        format=format,
-        alias=alias,
-        allow_pickle=allow_pickle,
-        actor=actor(),
-        now=now(),
-    )
-    with reading(engine) as connection:
-        deployment = current(connection, name)
+    with engine_of(settings) as engine:
+        registered = registration.register(
+            engine,
+            settings,
+            name,
+            file,
+            reference=reference,
+            target=target,
+            version=version,
+            format=format,
+            alias=alias,
+            allow_pickle=allow_pickle,
+            actor=actor(),
+            now=now(),
+        )
+        with reading(engine) as connection:
+            deployment = current(connection, name)
     print(
         f"Registered version {registered.version} of {name} ({registered.format}, {len(registered.signature.features)} features)."
     )
@@ -152,7 +152,8 @@ def verify(name: ModelName, version: VersionName) -> None:
     from inference.settings import InferenceSettings
 
     settings = load_settings(InferenceSettings)
-    result = registration.verify(open_engine(), settings, name, version)
+    with engine_of(settings) as engine:
+        result = registration.verify(engine, settings, name, version)
     for problem in result.problems:
         say(problem)
     if not result.is_ok:

@@ -50,7 +50,7 @@ def serve(host: Host = None) -> int:
     from inference.settings import InferenceSettings
 
     settings = InferenceSettings.load(host=host)
-    return run(settings, _configure_logs("serve", settings.log_level))
+    return int(run(settings, _configure_logs("serve", settings.log_level)))
 
 
 def collect() -> int:

@@ -35,18 +35,29 @@ def plain_settings() -> Settings:
     return load_settings(Settings)
 
 
-def open_engine() -> Engine:
-    """The database of the settings, at the schema of this code. Raises DatabaseUnavailable or SchemaMismatch."""
-    from storage.migrate import open_database
+@contextmanager
+def engine_of(settings: Settings, *, check_schema: bool = True) -> Iterator[Engine]:
+    """The database of the settings, its connections closed at the end.
 
-    return open_database(plain_settings().database)
+    Raises DatabaseUnavailable, or SchemaMismatch unless ``check_schema`` is off.
+    """
+    from storage.engine import create_engine
+    from storage.migrate import require_current
+
+    engine = create_engine(settings.database)
+    try:
+        if check_schema:
+            require_current(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
 @contextmanager
 def read_database() -> Iterator[Connection]:
     from storage.engine import reading
 
-    with reading(open_engine()) as connection:
+    with engine_of(plain_settings()) as engine, reading(engine) as connection:
         yield connection
 
 
@@ -54,7 +65,7 @@ def read_database() -> Iterator[Connection]:
 def write_database() -> Iterator[Connection]:
     from storage.engine import writing
 
-    with writing(open_engine()) as connection:
+    with engine_of(plain_settings()) as engine, writing(engine) as connection:
         yield connection
 
 

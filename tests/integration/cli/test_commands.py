@@ -1,0 +1,133 @@
+"""Commands on a real database: what they print, what they change, how they end."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from storage import audit, deployments
+from storage.engine import reading, writing
+from tests.factories import make_prediction_rows, record, register_model
+from tests.integration.cli.conftest import Run
+
+
+@pytest.fixture
+def churn(engine: Engine) -> Engine:
+    """Versions 1 and 2 of churn, the first in force, with predictions of both."""
+    with writing(engine) as c:
+        register_model(c, versions=("1", "2"))
+        deployments.promote(c, "churn", "1", actor="ana", reason="first", now=datetime.now(UTC))
+        record(c, make_prediction_rows(range(300)))
+        record(c, make_prediction_rows(range(300, 600), version="2"))
+    return engine
+
+
+def test_registry_is_listed_for_people_and_for_scripts(on_database: Run, churn: Engine) -> None:
+    shown = on_database("models", "list")
+    listed = json.loads(on_database("models", "list", "--json").out)
+
+    assert "churn  classification  1, 2      1" in shown.out
+    assert [(entry["name"], entry["champion"], len(entry["versions"])) for entry in listed] == [("churn", "1", 2)]
+
+
+def test_promotion_and_rollback_are_kept_with_who_and_why(on_database: Run, churn: Engine) -> None:
+    assert on_database("models", "promote", "churn", "2", "--reason", "better").out == "Version 2 of churn answers all requests.\n"
+    assert on_database("models", "rollback", "churn").out == "Version 1 of churn answers all requests.\n"
+
+    history = json.loads(on_database("models", "history", "churn", "--json").out)
+    assert [(row["action"], row["champion"], row["reason"]) for row in history] == [
+        ("rollback", "1", ""),
+        ("promote", "2", "better"),
+        ("promote", "1", "first"),
+    ]
+    assert history[0]["actor"] == history[1]["actor"] != ""
+
+
+def test_split_is_set_and_shown(on_database: Run, churn: Engine) -> None:
+    told = on_database("deploy", "set", "churn", "--mode", "ab", "--champion", "1", "--challenger", "2", "--weight", "0.3")
+
+    assert told.out == "Version 1 of churn answers 70% of the subjects, version 2 30% (ab).\n"
+    shown = json.loads(on_database("deploy", "show", "churn", "--json").out)
+    assert (shown["mode"], shown["challenger"], shown["weight"]) == ("ab", "2", 0.3)
+
+
+def test_deployed_version_cannot_be_archived_and_another_can(on_database: Run, churn: Engine) -> None:
+    refused = on_database("models", "archive", "churn", "1")
+    archived = on_database("models", "archive", "churn", "2", "--reason", "old")
+
+    assert (refused.status, archived.status) == (1, 0)
+    assert "is deployed" in refused.err
+    with reading(churn) as c:
+        assert [entry.reason for entry in audit.entries(c, target="churn/2")] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("models", "show", "nope"), "There is no model nope; the models are churn."),
+        (("models", "promote", "churn", "9"), "churn has no version 9; it has 1, 2."),
+        (("compare", "churn", "1", "9"), "There is no version 9 of churn; the versions are 1, 2."),
+        (("compare", "churn", "1", "1"), "1 and 1 are the same version; name two different ones."),
+        (("labels", "nope", "x.csv"), "There is no model nope; the models are churn."),
+        (("labels", "churn", "x.csv"), "There is no file x.csv."),
+        (("keys", "revoke", "abc"), "There is no active key abc; `modelwatch keys list` shows all keys."),
+        (("deploy", "show", "nope"), "There is no model nope; the models are churn."),
+    ],
+)
+def test_what_is_not_there_is_said_in_one_line(on_database: Run, churn: Engine, arguments: tuple[str, ...], sentence: str) -> None:
+    result = on_database(*arguments)
+
+    assert (result.status, result.out, result.err) == (1, "", f"{sentence}\n")
+
+
+def test_labels_of_a_file_are_stored_once(on_database: Run, churn: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "outcomes.csv"
+    file.write_text("\ufeffid;label\np0;yes\np1;no\nunheard;no\n;no\n", encoding="utf-8")
+
+    first = json.loads(on_database("labels", "churn", file, "--json").out)
+    second = json.loads(on_database("labels", "churn", file, "--json").out)
+
+    assert first == {"accepted": 3, "duplicates": 0, "unknown": 1, "skipped": 1}
+    assert second == {"accepted": 0, "duplicates": 3, "unknown": 0, "skipped": 1}
+
+
+def test_versions_are_compared_on_what_they_answered(on_database: Run, churn: Engine) -> None:
+    found = json.loads(on_database("compare", "churn", "1", "2", "--json").out)
+    shown = on_database("compare", "churn", "1", "2")
+
+    assert {version: arm["n"] for version, arm in found["arms"].items()} == {"1": 300, "2": 300}
+    assert f"Verdict: {found['verdict']}" in shown.out
+
+
+def test_key_is_shown_once_and_can_be_revoked(on_database: Run, engine: Engine) -> None:
+    key = on_database("keys", "create", "--scope", "read", "--note", "grafana").out.strip()
+    listed = json.loads(on_database("keys", "list", "--json").out)
+
+    assert key.startswith("mw_")
+    assert [(entry["scope"], entry["note"]) for entry in listed] == [("read", "grafana")]
+    assert key.split("_")[2] not in on_database("keys", "list").out
+    assert on_database("keys", "revoke", listed[0]["id"]).status == 0
+    assert json.loads(on_database("keys", "list", "--json").out)[0]["revoked_at"] is not None
+
+
+def test_schema_state_is_told_before_and_after_upgrade(run_command: Run, empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELWATCH_DATABASE_URL", empty_url)
+
+    before, refused = run_command("db", "status"), run_command("models", "list")
+    upgraded, after = run_command("db", "upgrade"), run_command("db", "status", "--json")
+
+    assert before.status == 1
+    assert "Run `modelwatch db upgrade`." in before.out
+    assert refused.status == 1
+    assert "modelwatch db upgrade" in refused.err
+    assert upgraded.status == 0
+    assert json.loads(after.out)["state"] == "current"
+
+
+def test_alerts_are_listed(on_database: Run, engine: Engine) -> None:
+    assert on_database("alerts", "list").out == "No alert is active; --all shows the others.\n"
+    assert json.loads(on_database("alerts", "list", "--all", "--json").out) == []
