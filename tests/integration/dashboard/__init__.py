@@ -1,0 +1,1 @@
+"""Tests of the dashboard with a real database and Streamlit itself."""
