@@ -219,7 +219,8 @@ def prediction_series(
     roles: Collection[str] | None = None,
 ) -> list[tuple[datetime, PredictionCounts]]:
     """The counts of each step from ``start`` on that has any, with the start of the step."""
-    rows = c.execute(_window(layout, version, start, end, roles, RollupKind.PREDICTIONS)).all()
+    window = _window(layout, version, start, end, roles, RollupKind.PREDICTIONS)
+    rows = c.execute(window.add_columns(rollups.c.start).order_by(rollups.c.start)).all()
     return [(at, _sum_predictions(layout, part)) for at, part in _steps(rows, start, step_seconds)]
 
 
@@ -234,7 +235,8 @@ def label_series(
     roles: Collection[str] | None = None,
 ) -> list[tuple[datetime, LabelCounts]]:
     """The counts of each step from ``start`` on that has any labels, with the start of the step."""
-    rows = c.execute(_window(layout, version, start, end, roles, RollupKind.LABELS)).all()
+    window = _window(layout, version, start, end, roles, RollupKind.LABELS)
+    rows = c.execute(window.add_columns(rollups.c.start).order_by(rollups.c.start)).all()
     return [(at, _sum_labels(layout, part)) for at, part in _steps(rows, start, step_seconds)]
 
 
@@ -271,19 +273,15 @@ def _extent(c: Connection, model: str, version: str) -> tuple[datetime, datetime
 
 def _window(
     layout: Layout, version: str, start: datetime, end: datetime, roles: Collection[str] | None, kind: RollupKind
-) -> Select[Any]:
-    return (
-        select(rollups.c.start, *_COUNTS)
-        .where(
-            rollups.c.model == layout.model,
-            rollups.c.kind == kind.value,
-            rollups.c.version == version,
-            rollups.c.start >= start,
-            rollups.c.start < end,
-            rollups.c.role.in_([str(role) for role in (LIVE_ROLES if roles is None else roles)]),
-            rollups.c.segment == "",
-        )
-        .order_by(rollups.c.start)
+) -> Select[*tuple[Any, ...]]:
+    return select(*_COUNTS).where(
+        rollups.c.model == layout.model,
+        rollups.c.kind == kind.value,
+        rollups.c.version == version,
+        rollups.c.start >= start,
+        rollups.c.start < end,
+        rollups.c.role.in_([str(role) for role in (LIVE_ROLES if roles is None else roles)]),
+        rollups.c.segment == "",
     )
 
 
@@ -293,25 +291,31 @@ def _steps(rows: Sequence[AnyRow], start: datetime, seconds: int) -> Iterator[tu
         yield start + number * step, list(part)
 
 
-def _sum_predictions(layout: Layout, rows: Sequence[AnyRow]) -> PredictionCounts:
+def _sum_predictions(layout: Layout, found: Sequence[AnyRow]) -> PredictionCounts:
     empty = empty_prediction_counts(layout)
+    if not found:
+        return empty
+    rows, errors, timeouts, bins, moments, classes, latency, *_ = zip(*found, strict=True)
     return PredictionCounts(
-        rows=sum(row.rows for row in rows),
-        errors=sum(row.errors for row in rows),
-        timeouts=sum(row.timeouts for row in rows),
-        bins=sum_ints((row.bins for row in rows), empty.bins.size),
-        moments=sum_floats((row.moments for row in rows), empty.moments.size).reshape(empty.moments.shape),
-        classes=sum_ints((row.classes for row in rows), empty.classes.size),
-        latency=sum_ints((row.latency for row in rows), empty.latency.size),
+        rows=sum(rows),
+        errors=sum(errors),
+        timeouts=sum(timeouts),
+        bins=sum_ints(bins, empty.bins.size),
+        moments=sum_floats(moments, empty.moments.size).reshape(empty.moments.shape),
+        classes=sum_ints(classes, empty.classes.size),
+        latency=sum_ints(latency, empty.latency.size),
     )
 
 
-def _sum_labels(layout: Layout, rows: Sequence[AnyRow]) -> LabelCounts:
+def _sum_labels(layout: Layout, found: Sequence[AnyRow]) -> LabelCounts:
     empty = empty_label_counts(layout)
+    if not found:
+        return empty
+    rows, _, _, bins, moments, classes, latency, *_ = zip(*found, strict=True)
     return LabelCounts(
-        rows=sum(row.rows for row in rows),
-        score_by_class=sum_ints((row.bins for row in rows), empty.score_by_class.size).reshape(empty.score_by_class.shape),
-        confusion=sum_ints((row.classes for row in rows), empty.confusion.size).reshape(empty.confusion.shape),
-        residuals=sum_floats((row.moments for row in rows), empty.residuals.size),
-        delay=sum_ints((row.latency for row in rows), empty.delay.size),
+        rows=sum(rows),
+        score_by_class=sum_ints(bins, empty.score_by_class.size).reshape(empty.score_by_class.shape),
+        confusion=sum_ints(classes, empty.confusion.size).reshape(empty.confusion.shape),
+        residuals=sum_floats(moments, empty.residuals.size),
+        delay=sum_ints(latency, empty.delay.size),
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from storage.engine import DatabaseUnavailable, create_engine, reading, writing
-from storage.migrate import SchemaMismatch, open_database, require_current, schema_status, upgrade
+from storage.migrate import SCRIPTS, SchemaMismatch, open_database, require_current, revisions, schema_status, upgrade
 from storage.schema import metadata
 
 
@@ -55,6 +56,19 @@ def test_a_newer_database_is_refused_and_left_alone(engine: Engine) -> None:
         upgrade(engine)
 
 
+def test_an_older_database_is_refused_with_the_command_to_run(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "versions").mkdir()
+    for name in ("0001_first.py", "0002_second.py"):
+        (tmp_path / "versions" / name).write_text("")
+    monkeypatch.setattr("storage.migrate.SCRIPTS", tmp_path)
+
+    assert schema_status(engine).state == "older"
+    with pytest.raises(SchemaMismatch, match=r"older modelwatch \(0001 instead of 0002\); run `modelwatch db upgrade`\.$"):
+        require_current(engine)
+
+
 def test_asking_for_the_state_makes_no_file(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path}/none/modelwatch.db")
 
@@ -76,6 +90,12 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(DatabaseUnavailable, match="cannot be made"):
         upgrade(create_engine(f"sqlite:///{tmp_path}/file/modelwatch.db"))
+
+
+def test_the_names_of_the_scripts_are_their_revisions_in_order() -> None:
+    scripts = list(ScriptDirectory(str(SCRIPTS)).walk_revisions())
+
+    assert revisions() == [script.revision for script in reversed(scripts)]
 
 
 def test_several_processes_may_upgrade_at_once(empty_url: str) -> None:
