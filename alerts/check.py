@@ -1,0 +1,162 @@
+"""Reads rules files as the service would, and tries every text on sample data: what `modelwatch alerts check` reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from alerts.messages import headline, message_for, render_annotations
+from alerts.routes import Recipient, recipients
+from alerts.rule_files import read_rules
+from alerts.rule_text import WHERE_KEYS
+from alerts.rules import Receiver, Rule, RulesError, RuleSet
+from alerts.wording import words_of
+from storage.durations import format_duration
+from storage.records import AlertRow, AlertState
+
+SAMPLE_NAMES = {"model": "churn", "version": "2", "role": "champion", "segment": "country=US", "feature": "age"}
+_NOBODY = Receiver(name="default")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleReport:
+    """One rule: what it says, and the message that it would send."""
+
+    group: str
+    name: str
+    condition: str
+    headline: str
+    summary: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReport:
+    """One file. ``told`` says who would be told; ``problems`` keep the file from being used or a text from being made."""
+
+    path: str
+    rules: tuple[RuleReport, ...] = ()
+    told: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What was found in all files."""
+
+    files: tuple[FileReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not any(file.problems for file in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"ok": self.ok, "files": [asdict(file) for file in self.files]}
+
+    def text(self) -> str:
+        """For people: problems and warnings first, then each rule with the message that it would send."""
+        return "\n".join(line for file in self.files for line in _lines(file))
+
+
+def check_rules(paths: Iterable[Path]) -> CheckReport:
+    """A report on every file; a file that cannot be read is a problem of it, not an exception."""
+    return CheckReport(files=tuple(_check(path) for path in paths))
+
+
+def _check(path: Path) -> FileReport:
+    try:
+        rules = read_rules(path)
+    except RulesError as error:
+        return FileReport(path=str(path), problems=error.problems)
+    reports = tuple(_report(rule) for rule in rules.rules)
+    return FileReport(
+        path=str(path),
+        rules=reports,
+        told=_told(rules),
+        problems=tuple(problem for report in reports for problem in report.problems),
+        warnings=rules.warnings,
+    )
+
+
+def _report(rule: Rule) -> RuleReport:
+    alert = sample_alert(rule)
+    message, _ = message_for(alert, rule, dashboard="http://127.0.0.1:8501", now=alert.fired_at or datetime.now(UTC))
+    problems = render_annotations(rule, alert).problems
+    return RuleReport(
+        group=rule.group,
+        name=rule.name,
+        condition=_condition(rule),
+        headline=headline(message),
+        summary=message.summary,
+        problems=tuple(f'group "{rule.group}": {problem}' for problem in problems),
+    )
+
+
+def sample_alert(rule: Rule) -> AlertRow:
+    """A made-up alert of the rule, with a name for everything that it may select."""
+    at = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+    names = {key: _sample(rule, key) for key in WHERE_KEYS if key in rule.where or key in _usual_labels(rule.metric)}
+    bound = rule.when.bound(0.2) or 0.0
+    return AlertRow(
+        fingerprint="0" * 16,
+        rule=rule.name,
+        labels={**names, **rule.labels},
+        state=AlertState.FIRING,
+        value=bound * 1.5 if rule.when.holds(bound * 1.5, 0.2) else bound * 0.5,
+        threshold=bound,
+        window_seconds=int((rule.window or timedelta(hours=1)).total_seconds()),
+        n_current=max(rule.min_samples or 0, 1000),
+        reason=f"the value is {rule.when}",
+        pending_at=at - rule.hold,
+        fired_at=at,
+    )
+
+
+def _usual_labels(metric: str) -> tuple[str, ...]:
+    """What names the series of a metric: nothing for those of a machine, the feature for the drift of one."""
+    if words_of(metric).page == "overview" and metric != "data_freshness_seconds":
+        return ()
+    of_feature = metric.startswith("drift_") and metric not in ("drift_share", "drift_multivariate")
+    return ("model", "version", "feature") if of_feature else ("model", "version")
+
+
+def _sample(rule: Rule, key: str) -> str:
+    pattern = rule.where.get(key, "*")
+    return SAMPLE_NAMES[key] if pattern == "*" else pattern.replace("*", "name").replace("?", "x")
+
+
+def _condition(rule: Rule) -> str:
+    parts = [f"{rule.metric} {rule.when}"]
+    if rule.window:
+        parts.append(f"over {format_duration(rule.window)}")
+    parts.append(f"for {format_duration(rule.hold)}")
+    parts.append(f"until {rule.resolve_when} for {format_duration(rule.keep_firing_for)}")
+    parts.append(f"every {format_duration(rule.interval)}")
+    return ", ".join(parts)
+
+
+def _told(rules: RuleSet) -> tuple[str, ...]:
+    found = recipients(rules, _NOBODY)
+    if not found:
+        return ("whoever MODELWATCH_SLACK_… and MODELWATCH_SMTP_TO name",)
+    return tuple(_recipient(recipient) for recipient in found)
+
+
+def _recipient(recipient: Recipient) -> str:
+    whom = recipient.address.slack_channel or ", ".join(recipient.address.email_to)
+    return f"{recipient.receiver} by {recipient.channel}" + (f" ({whom})" if whom else "")
+
+
+def _lines(file: FileReport) -> list[str]:
+    lines = [f"{file.path}: {problem}" for problem in file.problems]
+    lines += [f"{file.path}: warning: {warning}" for warning in file.warnings]
+    if not file.rules:
+        return lines
+    lines.append(f"{file.path}: {len(file.rules)} rules; told: {'; '.join(file.told)}")
+    for rule in file.rules:
+        lines += [f"  {rule.name}: {rule.condition}", f"    {rule.headline}", f"    {rule.summary}"]
+    return lines
