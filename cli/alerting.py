@@ -7,38 +7,40 @@ from typing import Annotated
 
 import typer
 
+from cli.errors import CommandError
 from cli.output import print_json, print_table, say
-from cli.session import read_database
+from cli.session import load_settings, read_database
 
 app = typer.Typer(help="Rules, channels and alerts.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command(epilog="Example: modelwatch alerts check rules.yml")
-def check(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Rules files.")]) -> None:
-    """Read rules files as the alerts service would; exit 1 if one of them has a mistake."""
-    problems = [problem for file in files for problem in _check_file(file)]
-    if problems:
+def check(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Rules files.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Read rules files as the alerts service would, and show what each rule would say; exit 1 if there is a mistake."""
+    from alerts.check import check_rules
+
+    report = check_rules(files)
+    if json:
+        print_json(report.to_json())
+    else:
+        print(report.text()) if report.ok else say(report.text())
+    if not report.ok:
         raise typer.Exit(1)
 
 
-def _check_file(file: Path) -> list[str]:
-    """Every problem of one file, said on standard error; warnings are said and are no problems."""
-    from alerts.rules import RulesError, parse_rules
+@app.command("test-notify", epilog="Example: modelwatch alerts test-notify slack")
+def test_notify(channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="slack or email.")]) -> None:
+    """Send a test message where alerts would go; exit 1 if it does not arrive."""
+    from alerts.settings import AlertsSettings
+    from alerts.testnotify import send_test
 
-    try:
-        rules = parse_rules(file.read_text(encoding="utf-8"), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        problems = [f"{file} cannot be read ({getattr(error, 'strerror', None) or 'it is not UTF-8 text'})."]
-    except RulesError as error:
-        problems = [f"{file}: {problem}" for problem in error.problems]
-    else:
-        for warning in rules.warnings:
-            say(f"Warning: {file}: {warning}")
-        print(f"{file}: {len(rules.rules)} rules are fine.")
-        return []
-    for problem in problems:
-        say(problem)
-    return problems
+    outcome = send_test(load_settings(AlertsSettings), channel)
+    if not outcome.delivered:
+        raise CommandError(outcome.sentence)
+    print(outcome.sentence)
 
 
 @app.command("list", epilog="Example: modelwatch alerts list --all --json")

@@ -176,21 +176,27 @@ def stack_runs(home: Path) -> bool:
 
 
 def check_rules() -> Iterator[Finding]:
-    from alerts.rules import RulesError, parse_rules
-    from alerts.settings import AlertsSettings
+    """Whether the alerts service can read its rules, and whether there is somebody to tell."""
+    from alerts.rule_files import read_rules
+    from alerts.rules import Receiver, RulesError
+    from alerts.settings import AlertsSettings, channel_warnings, default_receiver
 
-    path = Path(AlertsSettings.load().rules)
-    if not path.exists():
-        yield Finding(check="rules", level=Level.OK, sentence=f"There is no {path}; the shipped default rules apply.")
-        return
-    try:
-        rules = parse_rules(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, RulesError) as error:
-        yield Finding(check="rules", level=Level.PROBLEM, sentence=str(error))
-        return
-    yield Finding(check="rules", level=Level.OK, sentence=f"{path} has {len(rules.rules)} valid rules.")
-    for warning in rules.warnings:
-        yield Finding(check="rules", level=Level.NOTE, sentence=f"{path}: {warning}")
+    settings = AlertsSettings.load()
+    receivers: tuple[Receiver, ...] = (default_receiver(settings),)
+    if settings.rules.exists():
+        try:
+            rules = read_rules(settings.rules)
+        except RulesError as error:
+            yield Finding(check="rules", level=Level.PROBLEM, sentence=f"{error}.")
+            return
+        receivers = rules.receivers or receivers
+        yield Finding(check="rules", level=Level.OK, sentence=f"{settings.rules} has {len(rules.rules)} valid rules.")
+        for warning in rules.warnings:
+            yield Finding(check="rules", level=Level.NOTE, sentence=f"{settings.rules}: {warning}.")
+    else:
+        yield Finding(check="rules", level=Level.OK, sentence=f"There is no {settings.rules}; the shipped default rules apply.")
+    for warning in channel_warnings(settings, receivers):
+        yield Finding(check="channels", level=Level.NOTE, sentence=f"{warning[0].upper()}{warning[1:]}.")
 
 
 def check_database(settings: Settings) -> Generator[Finding, None, Engine | None]:
@@ -214,6 +220,7 @@ def check_database(settings: Settings) -> Generator[Finding, None, Engine | None
         return engine
     advice = "run `modelwatch db upgrade`" if status.state in ("older", "empty") else "install the modelwatch that made it"
     sentence = f"{where} is {status.state} (schema {status.found or 'none'}, expected {status.expected}); {advice}."
+    engine.dispose()
     yield Finding(check="database", level=Level.PROBLEM, sentence=sentence)
     return None
 

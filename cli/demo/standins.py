@@ -66,7 +66,8 @@ class StandIns:
         """The settings with which the alerts service tells these servers, and nobody else."""
         slack = f"http://{ADDRESS}:{self._slack.server_address[1]}"
         return {
-            "MODELWATCH_SLACK_WEBHOOK_URL": f"{slack}/services/T0DEMO/B0DEMO/demo",
+            "MODELWATCH_SLACK_BOT_TOKEN": "xoxb-demo",
+            "MODELWATCH_SLACK_CHANNEL": SLACK_CHANNEL,
             "MODELWATCH_SLACK_API_URL": f"{slack}/api/",
             "MODELWATCH_SMTP_HOST": ADDRESS,
             "MODELWATCH_SMTP_PORT": str(self._mail.port),
@@ -88,17 +89,18 @@ def free_port() -> int:
 
 def _handler(inbox: Inbox) -> type[BaseHTTPRequestHandler]:
     class SlackHandler(BaseHTTPRequestHandler):
-        """Web hooks answer ``ok``, the web API answers JSON, as api.slack.com describes."""
+        """Web hooks answer ``ok``, the web API answers JSON; of its calls, new messages are kept and changes only answered."""
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             message = slack_message(body, self.headers.get("Content-Type", ""))
-            is_hook = self.path.startswith("/services/")
             receiver = str(message.get("channel") or SLACK_CHANNEL)
-            blocks = message.get("blocks") or _attached_blocks(message)
-            title, text = slack_texts(message, blocks)
-            inbox.add("slack", receiver, title, text, blocks=blocks)
-            stamp = f"{datetime.now(UTC).timestamp():.6f}"
+            is_hook = self.path.startswith("/services/")
+            if is_hook or self.path.endswith("/chat.postMessage"):
+                blocks = message.get("blocks") or _attached_blocks(message)
+                title, text = slack_texts(message, blocks)
+                inbox.add("slack", receiver, title, text, blocks=blocks)
+            stamp = message.get("ts") or f"{datetime.now(UTC).timestamp():.6f}"
             answer = b"ok" if is_hook else json.dumps({"ok": True, "channel": receiver, "ts": stamp}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/html" if is_hook else "application/json; charset=utf-8")

@@ -73,7 +73,8 @@ def test_rules_files_are_checked_with_every_mistake(run_command: Run, tmp_path: 
 
     fine, wrong = run_command("alerts", "check", good), run_command("alerts", "check", good, bad, tmp_path / "none.yml")
 
-    assert (fine.status, fine.out) == (0, f"{good}: 1 rules are fine.\n")
+    assert fine.status == 0
+    assert f"{good}: 1 rules" in fine.out
     assert wrong.status == 1
     assert wrong.err.count(f"{bad}:") == 2
-    assert "none.yml cannot be read (No such file or directory)." in wrong.err
+    assert "none.yml: it cannot be read (No such file or directory)" in wrong.err
