@@ -186,8 +186,11 @@ def test_second_uploader_waits_until_the_first_is_gone(registered: Engine, datab
     with uploading(database_url, root) as first:
         wait_until(lambda: read_status(root).pid == first.pid)
         with uploading(database_url, root) as second:
+            wait_until(lambda: catches_sigterm(second.pid))
             spool.append(payload("a"))
             wait_until(lambda: stored_ids(registered) == ["a"])
+            waits_from = time.time()
+            wait_until(lambda: read_status(root).pid != first.pid or read_status(root).at > waits_from + 3)
             assert read_status(root).pid == first.pid
 
             first.kill()
