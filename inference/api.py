@@ -101,13 +101,13 @@ _describe_hot("/predict/batch", "Predict rows with the default model", openapi.P
 )
 async def labels(model: str, request: Request) -> Response:
     runtime = runtime_of(request)
-    content: LabelsRequest = decode(_labels_decoder, await _body(request))
-    receipt = await asyncio.to_thread(_record_labels, runtime, model, content)
+    receipt = await asyncio.to_thread(_record_labels, runtime, model, await _body(request))
     return JSONResponse({"accepted": receipt.accepted, "duplicates": receipt.duplicates, "unknown": receipt.unknown})
 
 
-def _record_labels(runtime: Runtime, model: str, content: LabelsRequest) -> LabelReceipt:
+def _record_labels(runtime: Runtime, model: str, body: bytes) -> LabelReceipt:
     task = _task(runtime, model)
+    content: LabelsRequest = decode(_labels_decoder, body)
     now = datetime.now(UTC)
     new = canonical_labels(content, task, now)
     with writing(runtime.engine) as c:

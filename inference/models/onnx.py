@@ -69,6 +69,10 @@ class OnnxFile:
             raise ModelError(
                 f"The ONNX outputs ({names}) are neither a label with probabilities nor one number; export it as a classifier or a regressor."
             )
+        if len(maps) + len(numbers) > 1:
+            raise ModelError(
+                "The ONNX model has several outputs besides its label; export its probabilities as one tensor or one map."
+            )
         if labels:
             self._label, self._probabilities = labels[0].name, next((o.name for o in maps + numbers), None)
             self._has_maps = bool(maps)
