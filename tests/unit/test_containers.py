@@ -18,6 +18,7 @@ import yaml
 from typer.main import get_command
 
 from cli.main import app
+from cli.setting_names import known_names
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
@@ -100,6 +101,20 @@ def test_health_checks_read_the_body(name: str) -> None:
     reads_the_body = "healthcheck.py" in " ".join(test) or "grep" in test[-1]
 
     assert reads_the_body or test[1] in {"pg_isready", "/mailpit"}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_environment_names_settings_that_exist(name: str) -> None:
+    variables = [key.removesuffix("_FILE") for key in SERVICES[name].get("environment", {})]
+
+    assert (
+        sorted(
+            key.removeprefix("MODELWATCH_").lower()
+            for key in variables
+            if key.removeprefix("MODELWATCH_").lower() not in known_names()
+        )
+        == []
+    )
 
 
 def test_services_wait_for_the_migrated_database() -> None:
