@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, field_validator
 
 from collector.statistics.performance import Tolerances
 from collector.statistics.verdict import Floors
@@ -85,20 +85,24 @@ class CollectorSettings(Settings):
         description="Folder of the predictions that are not in the database yet, measured where it is on this host (the default: `spool` in the home folder).",
     )
 
-    @model_validator(mode="after")
-    def _check_windows(self) -> Self:
-        lengths = [plan.length for plan in self.plans]
-        if self.export_window and parse_duration(self.export_window) not in lengths:
-            raise ValueError(f"MODELWATCH_EXPORT_WINDOW {self.export_window} is not one of MODELWATCH_WINDOWS {self.windows}")
-        return self
+    @field_validator("windows")
+    @classmethod
+    def _check_windows(cls, value: str, info: ValidationInfo) -> str:
+        parse_plans(value, timedelta(seconds=1), info.data.get("rollup_seconds", 60))
+        return value
+
+    @field_validator("export_window")
+    @classmethod
+    def _check_export_window(cls, value: str, info: ValidationInfo) -> str:
+        windows = info.data.get("windows", "")
+        if value and windows and parse_duration(value) not in {parse_duration(part) for part in windows.split(",") if part.strip()}:
+            raise ValueError(f"{value} is not one of the windows {windows}")
+        return value
 
     @property
     def plans(self) -> list[WindowPlan]:
         """The windows, shortest first."""
-        try:
-            return parse_plans(self.windows, self.collect_interval, self.rollup_seconds)
-        except ValueError as error:
-            raise ValueError(f"MODELWATCH_WINDOWS: {error}") from error
+        return parse_plans(self.windows, self.collect_interval, self.rollup_seconds)
 
     @property
     def exported_plan(self) -> WindowPlan:

@@ -41,9 +41,9 @@ def test_the_environment_sets_durations(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("windows", "90s", "MODELWATCH_WINDOWS.*not a multiple of the rollup width of 60"),
-        ("windows", "soon", "MODELWATCH_WINDOWS.*'soon' is not a duration"),
-        ("export_window", "2h", "MODELWATCH_EXPORT_WINDOW 2h is not one of"),
+        ("windows", "90s", "MODELWATCH_WINDOWS is wrong: 1m30s is not a multiple of the rollup width of 60"),
+        ("windows", "soon", "MODELWATCH_WINDOWS is wrong: 'soon' is not a duration"),
+        ("export_window", "2h", "MODELWATCH_EXPORT_WINDOW is wrong: 2h is not one of"),
         ("collect_interval", "0s", "MODELWATCH_COLLECT_INTERVAL"),
         ("collector_port", 0, "MODELWATCH_COLLECTOR_PORT"),
         ("false_alarm_days", -1, "MODELWATCH_FALSE_ALARM_DAYS"),
