@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import Engine, event, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from storage.engine import DatabaseUnavailable, create_engine, reading, translated, writing
@@ -60,6 +61,24 @@ def test_many_threads_write_one_after_the_other(engine: Engine) -> None:
         thread.join()
 
     assert len(names(engine)) == 16
+
+
+def test_the_lock_beside_a_sqlite_file_is_held_to_the_end_of_the_commit(sqlite_engine: Engine) -> None:
+    def is_free() -> bool:
+        with Path(f"{sqlite_engine.url.database}.writer").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    at_commit: list[bool] = []
+    event.listen(sqlite_engine, "commit", lambda _: at_commit.append(is_free()))
+
+    add_model(sqlite_engine, "m")
+
+    assert at_commit == [False]
+    assert is_free()
 
 
 def test_sqlite_readers_do_not_wait_for_the_writer(sqlite_engine: Engine) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, delete, func, select
 
 from storage.engine import reading, writing
 from storage.labels import record_labels, sweep_labels
@@ -17,7 +17,7 @@ from storage.predictions import get_prediction
 from storage.records import Label, LabelCounts, LabelReceipt, Layout
 from storage.registry import LayoutLookup
 from storage.rollups import label_series, read_labels
-from storage.schema import labels
+from storage.schema import labels, predictions
 from tests.factories import at, make_prediction_row, make_prediction_rows, make_signature, record, register_model
 
 
@@ -96,6 +96,18 @@ def test_a_label_that_comes_first_is_counted_when_its_prediction_comes(engine: E
         assert counts_of(c, layout).rows == 1
         assert sweep(c) == 0
         assert send(c, [label(1)]) == (0, 1, 0)
+        assert counts_of(c, layout).rows == 1
+
+
+def test_a_counted_label_is_not_counted_again_when_its_prediction_was_deleted_and_comes_again(engine: Engine) -> None:
+    with writing(engine) as c:
+        layout = register_model(c)
+        record(c, [make_prediction_row(1)])
+        send(c, [label(1), label(2)])
+        c.execute(delete(predictions))
+
+        record(c, [make_prediction_row(1)])
+
         assert counts_of(c, layout).rows == 1
 
 

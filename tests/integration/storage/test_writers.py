@@ -21,7 +21,7 @@ from storage.engine import create_engine, writing
 from storage.labels import record_labels
 from storage.records import Label
 from storage.registry import LayoutLookup
-from tests.factories import at, make_prediction_rows, record
+from tests.factories import at, make_prediction_row, record
 
 url, writer, first = sys.argv[1], sys.argv[2], int(sys.argv[3])
 engine = create_engine(url)
@@ -30,7 +30,7 @@ for batch in range({BATCHES}):
     numbers = range(start, start + {ROWS})
     for _ in range(2):
         with writing(engine) as c:
-            record(c, make_prediction_rows(numbers), writer=writer)
+            record(c, [make_prediction_row(number, at=at(number % 60)) for number in numbers], writer=writer)
     with writing(engine) as c:
         new = [Label(prediction_id=f"p{{number}}", label="yes", at=at(9000)) for number in numbers]
         record_labels(c, "churn", new, LayoutLookup(c), writer=writer, bucket_seconds=60, now=at(9000))
