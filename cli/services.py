@@ -33,7 +33,7 @@ def up(
 
     _follow_parent()
     stack.apply_options({"workers": workers, "host": host})
-    return stack.run(stack.make_plan(dashboard=dashboard), say=say, tell_urls=_tell_urls, echo=None if quiet else say)
+    return stack.run(dashboard=dashboard, say=say, tell_urls=_tell_urls, echo=None if quiet else say)
 
 
 def _tell_urls(urls: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,9 @@ STEADY_SECONDS = 60.0
 GRACE_SECONDS = 10.0
 LOG_BYTES = 10_000_000
 
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""What children get unless it is set: several processes share the cores, so the threads of a library would only wait for each other."""
+
 Say = Callable[[str], None]
 
 
@@ -38,7 +41,6 @@ class Service:
 
     name: str
     arguments: tuple[str, ...]
-    after_ready: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,14 +83,14 @@ def pause_before_restart(deaths: int) -> float:
     return min(FIRST_PAUSE_SECONDS * 2.0 ** (deaths - 1), LONGEST_PAUSE_SECONDS)
 
 
-def check_ports(host: str, ports: Mapping[str, int]) -> None:
-    """Raise PortTaken for the first port, by variable name, that cannot be listened on."""
+def check_ports(host: str, ports: Mapping[str, int], *, taken_by_us: str = "") -> None:
+    """Raise PortTaken for the first port, by variable name, that cannot be listened on, or that two services share."""
     seen: dict[int, str] = {}
     for variable, port in ports.items():
         if port in seen:
             raise PortTaken(f"{variable} and {seen[port]} are both {port}; give each its own port.")
         seen[port] = variable
-        if (problem := port_problem(host, port)) is not None:
+        if variable != taken_by_us and (problem := port_problem(host, port)) is not None:
             raise PortTaken(f"Port {port} of {host} {problem}; free it, or set {variable} to another one.")
 
 
@@ -153,7 +155,6 @@ class Supervisor:
     """Runs the children; ``say`` is told of starts and deaths, ``echo`` also gets every line that a child writes."""
 
     home: Path
-    services: Sequence[Service]
     say: Say
     echo: Say | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -168,7 +169,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment_of_child({**self.environment, "PYTHONUNBUFFERED": "1"}),
+            env=environment_of_child({**ENVIRONMENT, **self.environment}),
             process_group=0,  # Ctrl-C reaches the supervisor alone, which then stops the children in order
         )
         child.started_at = time.monotonic()
@@ -191,7 +192,8 @@ class Supervisor:
         self.stopping.set()
         running = [child for child in self.children.values() if child.process is not None]
         for child in running:
-            _signal_group(child.process, signal.SIGTERM)
+            assert child.process is not None
+            child.process.terminate()  # the child alone: it stops its own children in its own order
         deadline = time.monotonic() + GRACE_SECONDS
         for child in running:
             self._wait(child, deadline)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.errors import CommandError
 from cli.supervise import Service, Supervisor, check_ports, hold_home
 
 if TYPE_CHECKING:
@@ -22,12 +21,15 @@ LOOK_SECONDS = 0.1
 HOLD_BACK_SECONDS = 3.0
 """How long the heavy services wait for the sidecar to be ready, which then has the cores for itself while it starts."""
 
+INFERENCE_PORT = "MODELWATCH_INFERENCE_PORT"
+SIDECAR = Service(name="serve", arguments=("serve",))
+
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will run, and where."""
+    """What runs beside the sidecar, and where everything listens."""
 
     home: Path
     database: str
@@ -40,7 +42,7 @@ class Plan:
         """Addresses by what a person finds there."""
         host = reachable(self.host)
         names = {
-            "predictions": ("MODELWATCH_INFERENCE_PORT", "/docs"),
+            "predictions": (INFERENCE_PORT, "/docs"),
             "dashboard": ("MODELWATCH_DASHBOARD_PORT", ""),
             "collector metrics": ("MODELWATCH_COLLECTOR_PORT", "/metrics"),
             "alerts metrics": ("MODELWATCH_ALERTS_PORT", "/metrics"),
@@ -61,39 +63,45 @@ def reachable(host: str) -> str:
 def make_plan(*, dashboard: bool = True) -> Plan:
     """Read the settings of every service. Raises SettingsError for the first that is wrong."""
     from alerts.settings import AlertsSettings
-    from cli.session import load_settings
     from collector.settings import CollectorSettings
     from dashboard.settings import DashboardSettings
-    from inference.settings import InferenceSettings
 
-    settings: InferenceSettings = load_settings(InferenceSettings)
+    settings = _front_settings()
     ports = {
-        "MODELWATCH_INFERENCE_PORT": settings.inference_port,
+        INFERENCE_PORT: settings.inference_port,
         "MODELWATCH_COLLECTOR_PORT": CollectorSettings.load().collector_port,
         "MODELWATCH_ALERTS_PORT": AlertsSettings.load().alerts_port,
     }
-    services = [
-        Service(name="serve", arguments=("serve",)),
-        Service(name="collect", arguments=("collect",), after_ready=True),
-        Service(name="alert", arguments=("alert",), after_ready=True),
-    ]
+    services = [Service(name="collect", arguments=("collect",)), Service(name="alert", arguments=("alert",))]
     if dashboard:
         ports["MODELWATCH_DASHBOARD_PORT"] = DashboardSettings.load().dashboard_port
-        services.append(Service(name="dashboard", arguments=("dashboard",), after_ready=True))
+        services.append(Service(name="dashboard", arguments=("dashboard",)))
     return Plan(home=settings.home.resolve(), database=settings.database, host=settings.host, ports=ports, services=tuple(services))
 
 
-def run(plan: Plan, *, say: Say, tell_urls: Callable[[Mapping[str, str]], None], echo: Say | None) -> int:
-    """Run the stack until SIGINT or SIGTERM. Raises CommandError where it cannot start.
+def _front_settings() -> InferenceSettings:
+    from inference.settings import InferenceSettings
 
-    ``tell_urls`` is called once, when the sidecar is ready.
+    return InferenceSettings.load()
+
+
+def run(*, dashboard: bool, say: Say, tell_urls: Callable[[Mapping[str, str]], None], echo: Say | None) -> int:
+    """Run the stack until SIGINT or SIGTERM. Raises CommandError or SettingsError where it cannot start.
+
+    ``tell_urls`` is called once, when the sidecar is ready. The sidecar starts as early as can be: while it imports its
+    libraries, this process reads the settings of the other services.
     """
-    with hold_home(plan.home):
-        check_ports(plan.host, plan.ports)
-        _prepare_database(plan.database)
-        supervisor = Supervisor(home=plan.home, services=plan.services, say=say, echo=echo)
+    front = _front_settings()
+    home = front.home.resolve()
+    with hold_home(home):
+        check_ports(front.host, {INFERENCE_PORT: front.inference_port})
+        _prepare_database(front.database)
+        supervisor = Supervisor(home=home, say=say, echo=echo)
         stop_on_signals(supervisor.stopping)
         try:
+            supervisor.start(SIDECAR)
+            plan = make_plan(dashboard=dashboard)
+            check_ports(plan.host, plan.ports, taken_by_us=INFERENCE_PORT)
             _supervise(plan, supervisor, tell_urls)
         finally:
             supervisor.stop()
@@ -123,19 +131,15 @@ def _prepare_database(url: str) -> None:
 
 def _supervise(plan: Plan, supervisor: Supervisor, tell_urls: Callable[[Mapping[str, str]], None]) -> None:
     started = time.monotonic()
-    waiting = [service for service in plan.services if service.after_ready]
-    for service in plan.services:
-        if not service.after_ready:
-            supervisor.start(service)
-    told = False
+    told, others_run = False, False
     while not supervisor.stopping.is_set():
         now = time.monotonic()
         supervisor.watch(now)
         ready = not told and is_ready(plan)
-        if waiting and (ready or told or now - started > HOLD_BACK_SECONDS):
-            for service in waiting:
+        if not others_run and (ready or now - started > HOLD_BACK_SECONDS):
+            others_run = True
+            for service in plan.services:
                 supervisor.start(service)
-            waiting = []
         if ready:
             told = True
             tell_urls(plan.urls)
@@ -145,7 +149,7 @@ def _supervise(plan: Plan, supervisor: Supervisor, tell_urls: Callable[[Mapping[
 def is_ready(plan: Plan) -> bool:
     """Whether the sidecar answers ``/ready`` with 200."""
     host = reachable(plan.host).strip("[]")
-    connection = http.client.HTTPConnection(host, plan.ports["MODELWATCH_INFERENCE_PORT"], timeout=1)
+    connection = http.client.HTTPConnection(host, plan.ports[INFERENCE_PORT], timeout=1)
     try:
         connection.request("GET", "/ready")
         return connection.getresponse().status == 200
@@ -160,9 +164,3 @@ def apply_options(options: Mapping[str, object]) -> None:
     for name, value in options.items():
         if value is not None:
             os.environ[f"MODELWATCH_{name.upper()}"] = str(value)
-
-
-def require_positive(name: str, value: int | None) -> None:
-    """Raises CommandError unless the option is absent or at least 1."""
-    if value is not None and value < 1:
-        raise CommandError(f"--{name} {value} must be at least 1.")

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from sklearn.datasets import load_breast_cancer
-from sklearn.model_selection import train_test_split
 
 from cli.demo.tables import Prepared
 from storage.records import Task
@@ -26,6 +24,9 @@ STRETCH = 1.3
 
 def load() -> Prepared:
     """The same split on every machine; both halves hold the same share of malignant tumours."""
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.model_selection import train_test_split
+
     table = load_breast_cancer(as_frame=True)
     frame = table.data.assign(**{TARGET: pd.Series(table.target_names[table.target], dtype="str")})
     reference, live = train_test_split(frame, test_size=0.5, random_state=SEED, stratify=frame[TARGET])

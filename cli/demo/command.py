@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import setting_names
 from cli.errors import UsageProblem
-from cli.output import print_json
+from cli.output import print_json, say
 
 if TYPE_CHECKING:
     from cli.demo.progress import Narrator
@@ -49,6 +51,10 @@ def demo(
     if time is not None and csv is None:
         raise UsageProblem("--time COL orders the rows of a --csv FILE; the built-in data has no time.")
     _interrupt_on_terminate()
+    for warning in setting_names.warnings():
+        say(f"Warning: {warning}")
+    # Two cores are shared by all services: threads of one library's that wait for each other cost more than they bring.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from cli.demo.progress import Narrator
 
     narrator = Narrator()

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pandas as pd
@@ -28,16 +28,17 @@ from cli.demo.stack import PACE, Stack
 from cli.demo.standins import Inbox, StandIns
 from cli.demo.tables import Prepared
 from cli.demo.traffic import Batch, Traffic, batches_of, request_size
-from cli.demo.training import train
 from cli.errors import CommandError
 from cli.session import actor
 from cli.up import Plan, make_plan
-from inference.registration import register
 from inference.settings import InferenceSettings
 from storage import keys
 from storage.deployments import deploy
 from storage.engine import create_engine, writing
 from storage.records import AlertState, Mode, Scope, Task, Version
+
+if TYPE_CHECKING:
+    from cli.demo.training import Trained
 
 ROWS_PER_SECOND = 60.0
 ROWS_PER_REQUEST = 2
@@ -110,8 +111,11 @@ class Scene:
 
 
 @contextmanager
-def staged(prepared: Prepared, model: str, rule_file: dict[str, object], narrator: Narrator) -> Iterator[Scene]:
-    """Everything running, both versions registered and sharing the traffic; stopped again at the end."""
+def staged(load: Callable[[], Prepared], model: str, rule_file: dict[str, object], narrator: Narrator) -> Iterator[Scene]:
+    """Everything running, both versions registered and sharing the traffic; stopped again at the end.
+
+    The services start first; data and models are prepared meanwhile.
+    """
     with ExitStack() as cleanup:
         home = InferenceSettings.load().home.resolve()
         home.mkdir(parents=True, exist_ok=True)
@@ -128,20 +132,18 @@ def staged(prepared: Prepared, model: str, rule_file: dict[str, object], narrato
         os.environ.update(environment)
         plan = make_plan()
         stack = cleanup.enter_context(Stack(plan, environment))
-        folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="modelwatch-demo-")))
-        with narrator.step("Starting the services and training two models …"):
-            trained = train(prepared, folder)
-            reference = folder / "reference.parquet"
-            prepared.reference.to_parquet(reference)
+        prepared, files = _prepare(load, cleanup, narrator)
+        with narrator.step("Waiting for the services …"):
             stack.wait_until_ready()
-        narrator.say(
-            f"Serving on {plan.urls['predictions'].removesuffix('/docs')}; trained {' and '.join(m.kind for m in trained)}."
-        )
+        narrator.say(f"The sidecar is ready: {base_url(plan)}.")
         engine = create_engine(plan.database)
         cleanup.callback(engine.dispose)
         key = _key(engine, cleanup)
         with narrator.step("Registering both models …"):
-            entries = [Entry(version=_register(engine, model, m.path, reference, prepared.target), kind=m.kind) for m in trained]
+            entries = [
+                Entry(version=_register(engine, model, file, files.reference, prepared.target), kind=file.kind)
+                for file in files.models
+            ]
             _split(engine, model, entries)
         scene = Scene(
             plan=plan,
@@ -154,10 +156,35 @@ def staged(prepared: Prepared, model: str, rule_file: dict[str, object], narrato
             entries=entries,
             key=key,
         )
-        scene.await_that(lambda: _serves(scene), "the sidecar takes up both versions", 20)
+        scene.await_that(lambda: _serves(scene), "the sidecar takes up both versions", 60)
         names = " and ".join(f"version {e.version.version} ({e.kind}, {e.version.format})" for e in entries)
         narrator.say(f"Registered {names} of {model}; each answers half of the subjects.")
+        scene.began = datetime.now(UTC)
         yield scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """What is registered: the models, and the rows they were trained on."""
+
+    models: list[Trained]
+    reference: Path
+
+
+def _prepare(load: Callable[[], Prepared], cleanup: ExitStack, narrator: Narrator) -> tuple[Prepared, Files]:
+    with narrator.step("Loading data and libraries …"):
+        from cli.demo.training import train
+
+        prepared = load()
+    for note in prepared.notes:
+        narrator.say(note)
+    folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="modelwatch-demo-")))
+    with narrator.step("Training two models …"):
+        models = train(prepared, folder)
+        reference = folder / "reference.parquet"
+        prepared.reference.to_parquet(reference)
+    narrator.say(f"Trained {' and '.join(model.kind for model in models)}.")
+    return prepared, Files(models=models, reference=reference)
 
 
 def _key(engine: Engine, cleanup: ExitStack) -> str | None:
@@ -175,15 +202,17 @@ def _key(engine: Engine, cleanup: ExitStack) -> str | None:
     return key
 
 
-def _register(engine: Engine, model: str, file: Path, reference: Path, target: str) -> Version:
+def _register(engine: Engine, model: str, file: Trained, reference: Path, target: str) -> Version:
+    from inference.registration import register
+
     return register(
         engine,
         InferenceSettings.load(),
         model,
-        file,
+        file.path,
         reference=reference,
         target=target,
-        allow_pickle=True,
+        allow_pickle=True,  # we have just written the file ourselves
         actor=actor(),
         now=datetime.now(UTC),
     )
@@ -390,12 +419,9 @@ def run_builtin(
     narrator: Narrator, tell: Callable[[dict[str, Any]], None], linger: Callable[[Scene, Traffic], None] | None
 ) -> None:
     """The story on the data that comes along. ``linger`` keeps the stack up afterwards. Raises CommandError."""
-    prepared = builtin.load()
-    for note in prepared.notes:
-        narrator.say(note)
-    with staged(prepared, builtin.MODEL, rules.builtin_rules(builtin.MODEL, builtin.WATCHED), narrator) as scene:
+    with staged(builtin.load, builtin.MODEL, rules.builtin_rules(builtin.MODEL, builtin.WATCHED), narrator) as scene:
         shift = threading.Event()
-        batches = builtin_batches(prepared.live, prepared.target, shift)
+        batches = builtin_batches(scene.prepared.live, scene.prepared.target, shift)
         traffic = Traffic(base_url(scene.plan), scene.model, batches, rows_per_second=ROWS_PER_SECOND, key=scene.key)
         traffic.start()
         try:
@@ -418,10 +444,8 @@ def run_table(
     linger: Callable[[Scene, Traffic], None] | None,
 ) -> None:
     """The story on a table of the user's own. Raises CommandError."""
-    for note in prepared.notes:
-        narrator.say(note)
     rate = max(len(prepared.live) / REPLAY_SECONDS, LEAST_ROWS_PER_SECOND)
-    with staged(prepared, model, rules.table_rules(model), narrator) as scene:
+    with staged(lambda: prepared, model, rules.table_rules(model), narrator) as scene:
         rows = json_rows(prepared.live[prepared.features])
         batches = batches_of(rows, prepared.live[prepared.target].tolist(), request_size(rate))
         traffic = Traffic(base_url(scene.plan), scene.model, batches, rows_per_second=rate, key=scene.key)
