@@ -86,13 +86,14 @@ class Delivery:
         self._pause = pause
         self._pace = Pace()
         self._unmarked: dict[int, Delivered] = {}
+        self._holds: dict[tuple[str, str], tuple[datetime, str]] = {}
 
     def deliver_next(self) -> bool:
-        """Sends one message that is due; False where there is none. Raises DatabaseUnavailable."""
+        """Takes on one message that is due; False where there is none. Raises DatabaseUnavailable."""
         self._mark_sent()
-        letter = self._claim()
+        claimed, letter = self._claim()
         if letter is None:
-            return False
+            return claimed
         try:
             self._wait_for_turn(letter.item)
             delivered = self._send(letter)
@@ -106,15 +107,18 @@ class Delivery:
 
     # ------------------------------------------------------------------------------------------ claim
 
-    def _claim(self) -> Letter | None:
-        """The next message that can go now. One at a time, so that none waits behind a slow channel while it is claimed."""
+    def _claim(self) -> tuple[bool, Letter | None]:
+        """Whether a message was due, and the message where it can go now.
+
+        One at a time, so that none waits behind a slow channel while it is claimed.
+        """
         if not self._anything_waiting():
-            return None
+            return False, None
         with writing(self._engine) as c:
             now = self._clock()
             for item in outbox.claim_due(c, owner=self._owner, now=now, hold=CLAIM_TIME, limit=1):
-                return self._opened(c, item, now)
-        return None
+                return True, self._opened(c, item, now)
+        return False, None
 
     def _anything_waiting(self) -> bool:
         with reading(self._engine) as c:
@@ -123,6 +127,10 @@ class Delivery:
         return waiting > 0
 
     def _opened(self, c: Connection, item: OutboxItem, now: datetime) -> Letter | None:
+        until, error = self._holds.get((item.channel, item.receiver), (now, ""))
+        if until > now:  # it was written while the channel was held
+            outbox.hold_channel(c, item.channel, item.receiver, until=until, error=error)
+            return None
         try:
             message = Message.from_json(item.payload["message"])
             address = Address.from_json(item.payload["address"])
@@ -191,6 +199,7 @@ class Delivery:
         else:
             outbox.retry_at(c, item.id, at=decision.at, error=str(error))
         if decision.hold_until is not None:
+            self._holds[item.channel, item.receiver] = decision.hold_until, str(error)
             outbox.hold_channel(c, item.channel, item.receiver, until=decision.hold_until, error=str(error))
 
     def _other_way(self, c: Connection, letter: Letter) -> Recipient | None:

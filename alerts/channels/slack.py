@@ -57,8 +57,8 @@ class SlackWebhook:
 
     name = "slack"
 
-    def __init__(self, url: str) -> None:
-        self._client = _Webhook(url, timeout=TIMEOUT_SECONDS, logger=_sdk_log, retry_handlers=[])
+    def __init__(self, url: str, *, timeout_seconds: int = TIMEOUT_SECONDS) -> None:
+        self._client = _Webhook(url, timeout=timeout_seconds, logger=_sdk_log, retry_handlers=[])
 
     def send(self, message: Message, address: Address, *, answers: str | None) -> Delivered:
         """Posts the message. A webhook cannot reply to another message, so ``answers`` is not used."""
@@ -150,7 +150,10 @@ def blocks(message: Message) -> list[dict[str, Any]]:
     """The message as Slack blocks, within Slack's limits (https://docs.slack.dev/reference/block-kit/blocks)."""
     mark = {Kind.FIRING: ":red_circle:", Kind.RESOLVED: ":large_green_circle:", Kind.TEST: ":wave:", Kind.UNDELIVERED: ":warning:"}
     found: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": shorten(headline(message), LONGEST_HEADER), "emoji": False}},
+        {
+            "type": "header",
+            "text": {"type": "plain_text", "text": shorten(_unbracketed(headline(message)), LONGEST_HEADER), "emoji": False},
+        },
         _section(f"{mark[message.kind]} {escaped(message.summary, LONGEST_TEXT - 50)}"),
     ]
     if message.description:
@@ -187,6 +190,11 @@ def escaped(text: str, limit: int) -> str:
         parts.append(part)
         length += len(part)
     return "".join(parts)
+
+
+def _unbracketed(text: str) -> str:
+    """For plain text, where Slack documents no escapes: look-alikes of the two characters that could call somebody."""
+    return text.replace("<", "‹").replace(">", "›")
 
 
 def shorten(text: str, limit: int) -> str:
@@ -263,7 +271,7 @@ def _unreachable(error: Exception) -> NotDelivered:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return NotDelivered(Fault.CERTIFICATE, f"Slack's certificate is not trusted ({cause.verify_message})")
     if isinstance(cause, TimeoutError):
-        return NotDelivered(Fault.UNREACHABLE, f"Slack did not answer within {TIMEOUT_SECONDS} seconds")
+        return NotDelivered(Fault.UNREACHABLE, "Slack did not answer in time")
     detail = cause.strerror if isinstance(cause, OSError) and cause.strerror else type(cause).__name__
     return NotDelivered(Fault.UNREACHABLE, f"Slack cannot be reached ({detail})")
 

@@ -1,0 +1,270 @@
+"""What people read: facts, links, and that nothing in a name can do harm."""
+
+import json
+from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.channels.email import compose
+from alerts.channels.slack import blocks, escaped, fallback_text
+from alerts.messages import (
+    Kind,
+    Message,
+    dashboard_link,
+    headline,
+    html_text,
+    message_for,
+    message_key,
+    plain_text,
+    render_annotations,
+    trial_message,
+    undelivered,
+)
+from alerts.rules import Rule
+from alerts.wording import Unit, format_value
+from storage.records import AlertRow, AlertState
+from tests.unit.alerts.rows import NOW, make_alert, make_rule
+
+DASHBOARD = "https://watch.example.com"
+RULE = make_rule(
+    annotations={
+        "summary": "{{ feature }} of {{ model }} drifted: PSI {{ value }}, limit {{ threshold }}",
+        "description": "{{ n }} predictions in {{ window }}",
+        "runbook_url": "https://wiki.example.com/{{ alert }}",
+    }
+)
+HOSTILE = "<!channel> & <https://evil|click> *x* <script>alert(1)</script>\r\nBcc: everybody@example.com"
+
+
+def message(alert: AlertRow | None = None, rule: Rule = RULE) -> Message:
+    return message_for(alert or make_alert(), rule, dashboard=DASHBOARD, now=NOW)[0]
+
+
+def resolved_alert() -> AlertRow:
+    return make_alert(AlertState.RESOLVED, value=0.04, resolved_at=NOW + timedelta(minutes=90), reason="PSI 0.04 < 0.1")
+
+
+def test_firing_message_says_what_how_much_and_since_when() -> None:
+    text = plain_text(message())
+
+    for said in ("FeatureDrift: churn, version 1, age", "age of churn drifted: PSI 0.3457, limit 0.2", "1234 predictions in 5m"):
+        assert said in text
+    facts = dict(message().facts)
+    assert facts["PSI"] == "0.3457"
+    assert facts["Fires when"] == "> 0.2"
+    assert (facts["Window"], facts["Predictions in it"]) == ("5m", "1,234")
+    assert (facts["Model"], facts["Version"], facts["Feature"], facts["Severity"]) == ("churn", "1", "age", "warning")
+    assert facts["Since"] == "2026-03-01 11:50:00 UTC"
+    assert message().runbook_url == "https://wiki.example.com/FeatureDrift"
+
+
+def test_resolved_message_says_how_long_it_lasted_and_what_it_answers() -> None:
+    found = message(resolved_alert())
+
+    assert found.kind is Kind.RESOLVED
+    assert found.summary == "Resolved after 1h30m: PSI 0.04 < 0.1."
+    assert found.answers == message().key
+    assert found.key != message().key
+    assert dict(found.facts)["Resolved"] == "2026-03-01 13:30:00 UTC"
+
+
+def test_key_is_the_same_for_the_same_firing_and_another_for_the_next() -> None:
+    assert message_key(make_alert(), resolved=False) == message_key(make_alert(value=9.0), resolved=False)
+    assert message_key(make_alert(), resolved=False) != message_key(make_alert(fired_at=NOW + timedelta(hours=1)), resolved=False)
+
+
+def test_link_covers_the_problem_with_absolute_times() -> None:
+    link = urlsplit(dashboard_link(DASHBOARD, resolved_alert(), RULE, NOW))
+    query = {name: values[0] for name, values in parse_qs(link.query).items()}
+
+    assert (link.netloc, link.path) == ("watch.example.com", "/drift")
+    assert (query["model"], query["version"], query["feature"]) == ("churn", "1", "age")
+    assert query["from"] == "2026-03-01T11:25:00Z"
+    assert query["to"] == "2026-03-01T13:30:01Z"
+
+
+@pytest.mark.parametrize(
+    ("metric", "page"), [("accuracy", "performance"), ("sample_ratio_p", "compare"), ("memory_percent", "overview")]
+)
+def test_link_goes_to_the_page_that_shows_the_metric(metric: str, page: str) -> None:
+    assert urlsplit(dashboard_link(DASHBOARD, make_alert(), make_rule(metric=metric), NOW)).path == f"/{page}"
+
+
+def test_names_in_a_link_are_quoted() -> None:
+    link = dashboard_link(DASHBOARD, make_alert(labels={"model": "churn", "feature": "a&b=<c>|d #e"}), RULE, NOW)
+
+    assert parse_qs(urlsplit(link).query)["feature"] == ["a&b=<c>|d #e"]
+    assert not set("<>| ") & set(link)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ nothing_of_this_name }}",
+        "{{ value",
+        "{{ 1 / 0 }}",
+        "{{ model.__class__.__mro__ }}",
+        "{% include 'x' %}",
+        "{{ labels.team.lead }}",
+    ],
+)
+def test_broken_template_costs_its_text_and_not_the_message(template: str) -> None:
+    found, problems = message_for(make_alert(), make_rule(annotations={"summary": template}), dashboard=DASHBOARD, now=NOW)
+
+    assert found.summary == "PSI 0.3457 > 0.2"
+    assert "alerts check" in found.note
+    assert problems[0].startswith('rule "FeatureDrift": annotations: summary: ')
+
+
+def test_templates_see_numbers_that_are_short_and_can_be_formatted() -> None:
+    texts = render_annotations(
+        make_rule(
+            metric="error_rate",
+            annotations={"a": "{{ value }}", "b": "{{ '%.1f' | format(value * 100) }}", "c": "{{ value | round(2) }}"},
+        ),
+        make_alert(),
+    ).texts
+
+    assert texts == {"a": "34.57 %", "b": "34.6", "c": "0.35"}
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "ftp://x", "https://", "runbook", "https://x\n", "https://a b"])
+def test_only_web_addresses_become_links(address: str) -> None:
+    expected = address.strip() if address == "https://x\n" else ""
+
+    assert message(rule=make_rule(annotations={"runbook_url": address})).runbook_url == expected
+
+
+def test_message_survives_the_outbox() -> None:
+    for found in (message(), message(resolved_alert()), trial_message(NOW, DASHBOARD)):
+        assert Message.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_undelivered_message_says_where_it_was_meant_to_go() -> None:
+    found = undelivered(message(), channel="slack", receiver="oncall", error="Slack answered 404")
+
+    assert found.title == message().title
+    assert "meant for oncall by slack" in found.note
+    assert headline(found).startswith("[NOT DELIVERED] ")
+
+
+# ---------------------------------------------------------------------------------------------- hostile names
+
+
+def hostile() -> Message:
+    labels = {"model": HOSTILE, "version": HOSTILE, "feature": HOSTILE, "severity": HOSTILE, "team": HOSTILE}
+    return message(
+        make_alert(labels=labels, reason=HOSTILE), make_rule(annotations={"summary": "{{ feature }}", "description": HOSTILE})
+    )
+
+
+def test_slack_gets_no_control_characters_from_names() -> None:
+    found = json.dumps(blocks(hostile())) + fallback_text(hostile())
+
+    assert "<!channel>" not in found
+    assert "<https://evil" not in found
+    assert "&lt;!channel&gt;" in found
+    assert f"<{DASHBOARD}/drift?" in found
+
+
+def test_html_gets_no_markup_from_names() -> None:
+    found = html_text(hostile())
+
+    assert "<script>" not in found
+    assert "&lt;script&gt;" in found
+
+
+def test_mail_gets_no_header_from_names() -> None:
+    mail = compose(hostile(), sender="watch@example.com", to=("oncall@example.com",))
+
+    assert mail["Bcc"] is None
+    assert "\n" not in mail["Subject"]
+    assert b"\nBcc:" not in mail.as_bytes().split(b"\n\n")[0]
+
+
+texts = st.text(max_size=400)
+
+
+@given(
+    st.builds(
+        Message,
+        kind=st.sampled_from(Kind),
+        key=texts,
+        title=st.text(max_size=4000),
+        summary=st.text(max_size=9000),
+        at=st.just(NOW),
+        description=st.text(max_size=9000),
+        note=st.text(max_size=9000),
+        facts=st.lists(st.tuples(texts, texts), max_size=30).map(tuple),
+    )
+)
+def test_any_message_fits_slack_and_mail(found: Message) -> None:
+    rendered = blocks(found)
+
+    assert len(rendered) <= 50
+    for block in rendered:
+        for text in [block.get("text"), *block.get("fields", []), *block.get("elements", [])]:
+            if text is not None:
+                assert 0 < len(text["text"]) <= (150 if block["type"] == "header" else 2000 if "fields" in block else 3000)
+        assert len(block.get("fields", [])) <= 10
+    mail = compose(found, sender="Watch <watch@example.com>", to=("a@example.com", "b@example.com"))
+    assert len(mail.as_bytes()) > 0
+    assert plain_text(found)
+
+
+@given(st.text(max_size=300), st.integers(2, 50))
+def test_escaped_text_keeps_to_its_limit_and_never_cuts_an_entity(text: str, limit: int) -> None:
+    found = escaped(text, limit)
+
+    assert len(found) <= limit
+    assert not set("<>") & set(found)
+    assert found.replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").count("&") == 0
+
+
+# ---------------------------------------------------------------------------------------------- mail
+
+
+def test_mail_has_text_and_html_and_a_stable_id() -> None:
+    first = compose(message(), sender="Watch <watch@example.com>", to=("a@example.com", "b@example.com"))
+    again = compose(message(), sender="Watch <watch@example.com>", to=("a@example.com", "b@example.com"))
+
+    assert first["Message-ID"] == again["Message-ID"]
+    assert first["Message-ID"].endswith("@example.com>")
+    assert first["To"] == "a@example.com, b@example.com"
+    assert first["Auto-Submitted"] == "auto-generated"
+    parts = {part.get_content_type(): part.get_content() for part in first.iter_parts()}
+    assert set(parts) == {"text/plain", "text/html"}
+    assert "PSI 0.3457" in parts["text/plain"]
+    assert "PSI 0.3457" in parts["text/html"]
+
+
+def test_mail_of_the_end_answers_the_mail_of_the_beginning() -> None:
+    began = compose(message(), sender="watch@example.com", to=("a@example.com",))
+    ended = compose(message(resolved_alert()), sender="watch@example.com", to=("a@example.com",))
+
+    assert ended["In-Reply-To"] == ended["References"] == began["Message-ID"]
+    assert ended["Message-ID"] != began["Message-ID"]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.0, Unit.PLAIN, "0"),
+        (1234567.0, Unit.PLAIN, "1234567"),
+        (0.0832, Unit.SHARE, "8.32 %"),
+        (0.0832, Unit.SECONDS, "83.2 ms"),
+        (2.345, Unit.SECONDS, "2.35 s"),
+        (7200.0, Unit.SECONDS, "120 min"),
+        (0.0, Unit.SECONDS, "0 ms"),
+        (2e-5, Unit.SECONDS, "20 µs"),
+        (3_000_000.0, Unit.BYTES, "2.86 MiB"),
+        (5e13, Unit.BYTES_PER_SECOND, "45.47 TiB/s"),
+        (float("nan"), Unit.PLAIN, "no value"),
+        (None, Unit.SHARE, "no value"),
+    ],
+)
+def test_value_is_written_for_people(value: float | None, unit: Unit, text: str) -> None:
+    assert format_value(value, unit) == text

@@ -1,0 +1,205 @@
+"""Rules files: what they become, and what is said about mistakes in them."""
+
+import contextlib
+from datetime import timedelta
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerts.rule_files import DEFAULT_RULES
+from alerts.rules import Policy, Receiver, RulesError, parse_rules
+from alerts.wording import METRICS
+
+CONTRACT = """
+groups:
+  - name: drift
+    interval: 1m
+    rules:
+      - alert: FeatureDrift
+        metric: drift_psi
+        where: {model: churn, feature: "*"}
+        window: 1h
+        when: "> 0.2"
+        resolve_when: "< 0.1"
+        for: 10m
+        keep_firing_for: 5m
+        min_samples: 200
+        no_data: keep
+        on_error: keep
+        labels: {severity: warning, team: risk}
+        annotations: {summary: "{{ feature }} of {{ model }} drifted: PSI {{ value }}", runbook_url: "https://example.com"}
+routes:
+  receiver: oncall
+receivers:
+  - name: oncall
+    slack: {channel: "#ml-oncall"}
+    email: {to: [oncall@example.com]}
+inhibit: []
+mute_windows: []
+"""
+
+
+def problems_of(text: str) -> str:
+    with pytest.raises(RulesError) as caught:
+        parse_rules(text, "rules.yml")
+    return "\n".join(caught.value.problems)
+
+
+def one_rule(**changes: object) -> str:
+    rule = {"alert": "A", "metric": "drift_psi", "when": "> 0.2", **changes}
+    return yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]})
+
+
+def test_every_key_of_a_rule_is_read() -> None:
+    rules = parse_rules(CONTRACT, "rules.yml")
+
+    (rule,) = rules.rules
+    assert (rule.name, rule.metric, rule.group, rule.interval) == ("FeatureDrift", "drift_psi", "drift", timedelta(minutes=1))
+    assert (rule.window, rule.hold, rule.keep_firing_for) == (timedelta(hours=1), timedelta(minutes=10), timedelta(minutes=5))
+    assert (str(rule.when), str(rule.resolve_when), rule.min_samples) == ("> 0.2", "< 0.1", 200)
+    assert (rule.no_data, rule.on_error) == (Policy.KEEP, Policy.KEEP)
+    assert rule.labels == {"severity": "warning", "team": "risk"}
+    assert rules.receivers == (Receiver(name="oncall", slack=True, slack_channel="#ml-oncall", email_to=("oncall@example.com",)),)
+    assert (rules.default_receiver, rules.warnings) == ("oncall", ())
+
+
+def test_what_is_left_out_has_a_default() -> None:
+    (rule,) = parse_rules(one_rule(), "rules.yml").rules
+
+    assert str(rule.resolve_when) == "<= 0.2"
+    assert (rule.hold, rule.keep_firing_for, rule.window, rule.min_samples) == (timedelta(0), timedelta(0), None, None)
+    assert rule.interval == timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("where", "series", "selected"),
+    [
+        ({}, {"model": "churn", "version": "1", "feature": "age"}, True),
+        ({"model": "churn"}, {"model": "fraud"}, False),
+        ({"model": "ch*"}, {"model": "churn"}, True),
+        ({"feature": "*"}, {"model": "churn"}, True),
+        ({"feature": "a?e"}, {"model": "churn", "feature": "age"}, True),
+        ({"version": 1}, {"model": "churn", "version": "1"}, True),
+        ({}, {"model": "churn", "role": "shadow"}, False),
+        ({"role": "*"}, {"model": "churn", "role": "shadow"}, True),
+        ({}, {"segment": "host=web1"}, False),
+        ({"segment": "host=*"}, {"segment": "host=web1"}, True),
+        ({"model": "churn"}, {"model": "Churn"}, False),
+    ],
+)
+def test_matchers_select_series(where: dict[str, object], series: dict[str, str], selected: bool) -> None:
+    (rule,) = parse_rules(one_rule(where=where), "rules.yml").rules
+
+    assert rule.selects(series) is selected
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"for": 10}, 'group "g": rule "A": for: 10 has no unit; write for example 30s'),
+        ({"for": "soon"}, "for: 'soon' is not a duration; write for example"),
+        ({"window": "0s"}, "window: must be longer than zero"),
+        ({"when": 0.2}, 'when: 0.2 has no comparison; write for example "> 0.2"'),
+        ({"when": "high"}, "when: 'high' is not a condition; write for example"),
+        ({"resolve_when": "< 0.3"}, 'resolve_when: "< 0.3" and when "> 0.2" can be true at once'),
+        ({"resolve_whem": "< 0.1"}, "unknown key 'resolve_whem'; did you mean 'resolve_when'?"),
+        ({"min_samples": -1}, "min_samples: Input should be greater than or equal to 0"),
+        ({"min_samples": "many"}, "min_samples: Input should be a valid integer"),
+        ({"no_data": False}, "no_data: Input should be 'keep', 'alert' or 'ok'"),
+        ({"where": {"modle": "x"}}, "'modle' cannot be matched; use model, version, role, segment, feature"),
+        ({"where": {"version": 1.1}}, "where.version: 1.1 is not text; put it in quotes"),
+        ({"labels": {"model": "x"}}, "'model' is set from the series"),
+        ({"labels": {"a b": "x"}}, "'a b' is not a label name"),
+        ({"labels": {"team": "{{ model }}"}}, "labels.team: labels are plain text"),
+        ({"promql": "up == 0"}, "promql: is not supported in this version; use `metric`"),
+        ({"metric": None}, "the key 'metric' is missing"),
+        ({"alert": ""}, "alert: String should have at least 1 character"),
+    ],
+)
+def test_mistake_in_a_rule_is_told_with_its_place(changes: dict[str, object], said: str) -> None:
+    assert said in problems_of(one_rule(**changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "line 1, column 5"),
+        ("groups: []\ngroups: []", "line 2, column 1: the key 'groups' is there twice"),
+        ("- 1", "it is not a mapping; begin with `groups:`"),
+        ("\x00", "it is not text that YAML allows"),
+        ("a: &a [*a]", "recursive"),
+        ("grops: []", "unknown key 'grops'; did you mean 'groups'?"),
+        ("groups: [{rules: []}]", "group number 1: the key 'name' is missing"),
+        ("groups: [{name: a, rules: [{when: '> 1'}]}]", "group \"a\": rule number 1: the key 'alert' is missing"),
+        ("groups: [{name: a, rules: []}, {name: a, rules: []}]", 'group "a": the name is used twice'),
+        ("receivers: [{name: a}]", 'receiver "a": it has no channel'),
+        ("receivers: [{name: a, email: {to: x}}]", "'x' is not an email address"),
+        ("receivers: [{name: a, email: {to: ['a@b.c\\nBcc: d@e.f']}}]", "is not an email address"),
+        ("routes: {receiver: q}", 'receiver "q" does not exist'),
+        ("routes: {routes: [{receiver: q}]}", "nested routes are not supported in this version"),
+        ("routes: {match: {a: b}}", "`match` is not supported in this version"),
+        ("inhibit: [{source: {}}]", "inhibit: is not supported in this version"),
+        ("mute_windows: [{}]", "mute_windows: is not supported in this version"),
+    ],
+)
+def test_mistake_in_a_file_is_told(text: str, said: str) -> None:
+    assert said in problems_of(text)
+
+
+def test_same_rule_name_in_two_groups_is_refused() -> None:
+    rule = {"alert": "A", "metric": "drift_psi", "when": "> 1"}
+    text = yaml.safe_dump({"groups": [{"name": "a", "rules": [rule]}, {"name": "b", "rules": [rule]}]})
+
+    assert 'group "b": rule "A": the name is used twice' in problems_of(text)
+
+
+def test_message_of_the_error_is_one_sentence_that_counts_the_rest() -> None:
+    with pytest.raises(RulesError) as caught:
+        parse_rules(one_rule(**{"for": 1, "window": 2}), "rules.yml")
+
+    assert str(caught.value).startswith('rules.yml: group "g": rule "A": ')
+    assert str(caught.value).endswith("(1 more; `modelwatch alerts check` lists them)")
+
+
+@pytest.mark.parametrize("key", ["group_by", "group_wait", "group_interval", "repeat_interval"])
+def test_route_key_without_effect_is_a_warning(key: str) -> None:
+    rules = parse_rules(CONTRACT.replace("receiver: oncall", f"receiver: oncall\n  {key}: [x]"), "rules.yml")
+
+    assert any(f"`{key}` has no effect in this version" in warning for warning in rules.warnings)
+
+
+def test_metric_that_nothing_writes_is_a_warning_with_a_guess() -> None:
+    rules = parse_rules(one_rule(metric="drift_pis"), "rules.yml")
+
+    assert "nothing writes 'drift_pis'; did you mean 'drift_psi'?" in rules.warnings[0]
+
+
+def test_receiver_that_is_told_of_nothing_is_a_warning() -> None:
+    rules = parse_rules(CONTRACT.replace("inhibit: []", "  - name: other\n    slack: {}"), "rules.yml")
+
+    assert any('receiver "other": is told of nothing' in warning for warning in rules.warnings)
+
+
+def test_shipped_rules_are_valid_and_name_metrics_that_exist() -> None:
+    rules = parse_rules(DEFAULT_RULES.read_text(encoding="utf-8"), "default_rules.yml")
+
+    assert rules.warnings == ()
+    assert {rule.metric for rule in rules.rules} <= set(METRICS)
+    assert all(rule.labels.get("severity") for rule in rules.rules)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_any_content_is_rules_or_a_rules_error(content: object) -> None:
+    for text in (
+        yaml.safe_dump(content),
+        yaml.safe_dump({"groups": content}),
+        yaml.safe_dump({"groups": [{"name": "g", "rules": [content]}]}),
+    ):
+        with contextlib.suppress(RulesError):
+            parse_rules(text, "rules.yml")
