@@ -10,19 +10,19 @@ from dashboard import header, links, page, queries
 from dashboard.texts import Texts, plain
 
 STYLE = Path(__file__).with_name("style.css")
+ICON = Path(__file__).with_name("icon.svg").read_text(encoding="utf-8")
+"""An own picture: Streamlit would fetch the picture of a named icon from another host."""
 
 
 def main() -> None:
     """Shows the page that the address names; what is wrong with the installation is said in one sentence."""
     texts = header.read_texts()
-    st.set_page_config(page_title="modelwatch", page_icon=":material/monitor_heart:", layout="wide")
+    st.set_page_config(page_title="modelwatch", page_icon=ICON, layout="wide")
     st.html(STYLE)
-    pages = [
-        st.Page(page.PAGE_FILES[name], title=texts(f"page.{name}"), url_path=name, default=name == "overview")
-        for name in links.PAGES
-    ]
-    chosen = st.navigation(pages, position="hidden")
-    here = chosen.url_path or "overview"
+    home = st.Page(page.HOME, title=texts("page.overview"), default=True)
+    pages = [st.Page(page.PAGE_FILES[name], title=texts(f"page.{name}"), url_path=name) for name in links.PAGES]
+    chosen = st.navigation([home, *pages], position="hidden")
+    here = chosen.url_path
     try:
         queries.require_current_schema()
         firing = header.firing()

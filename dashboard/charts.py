@@ -19,8 +19,8 @@ from storage.records import Verdict
 
 MAX_RATIO = 3.0
 """The heat map's darkest colour; further over its threshold looks the same, and the number says it."""
-LABELLED_CELLS = 600
-"""Up to this many cells, those over their threshold carry their number."""
+LABELLED_COLUMNS = 40
+"""Up to this many columns, cells over their threshold carry their number."""
 ROW_PIXELS = 24
 
 
@@ -73,7 +73,7 @@ DARK = Palette(
 
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
     "toImageButtonOptions": {"format": "png", "scale": 2},
 }
 
@@ -167,7 +167,9 @@ def _grey(times: Sequence[Any], positions: Sequence[int], few: Any, palette: Pal
 def _heat(times: Sequence[Any], positions: Sequence[int], ratio: Any, texts: HeatMapTexts, palette: Palette) -> go.Heatmap:
     line = 1 / MAX_RATIO
     over = int((ratio >= 1).sum())
-    labels = np.where(ratio >= 1, np.char.mod("%.1f", np.nan_to_num(ratio)), "") if ratio.size <= LABELLED_CELLS and over else None
+    labels = (
+        np.where(ratio >= 1, np.char.mod("%.1f", np.nan_to_num(ratio)), "") if ratio.shape[1] <= LABELLED_COLUMNS and over else None
+    )
     return go.Heatmap(
         x=times,
         y=positions,
@@ -277,8 +279,18 @@ def histogram(bars: pd.DataFrame, sides: Sides, palette: Palette) -> go.Figure:
         )
     fig.update_layout(barmode="overlay", bargap=0)
     fig.update_yaxes(title={"text": sides.density, "standoff": 8}, rangemode="tozero", showticklabels=False)
-    fig.update_xaxes(title={"text": sides.value, "standoff": 4})
+    fig.update_xaxes(title={"text": sides.value, "standoff": 4}, range=_without_tails(bars))
     return fig
+
+
+def _without_tails(bars: pd.DataFrame) -> list[float] | None:
+    """Where the bars can be seen: thin tails would press the rest together, and can be zoomed out to."""
+    heights = bars[["reference", "current"]].max(axis=1)
+    seen = bars[heights >= 0.01 * heights.max()]
+    if seen.empty:
+        return None
+    left, right = (seen["center"] - seen["width"] / 2).min(), (seen["center"] + seen["width"] / 2).max()
+    return [float(left), float(right)]
 
 
 def ecdf(frame: pd.DataFrame, sides: Sides, palette: Palette) -> go.Figure:
@@ -408,8 +420,8 @@ def _mark(fig: go.Figure, marks: Marks, palette: Palette, span: tuple[datetime, 
         fig.add_hline(
             y=value,
             line={"color": palette.muted, "width": 1.2, "dash": "dash"},
-            annotation={"text": safe(text), "font": {"size": 11, "color": palette.muted}, "xanchor": "right", "x": 1},
-            annotation_position="top right",
+            annotation={"text": safe(text), "font": {"size": 11, "color": palette.muted}, "xanchor": "left", "x": 0},
+            annotation_position="top left",
         )
     if marks.provisional is not None and span is not None and marks.provisional[0] < span[1]:
         start, text = marks.provisional

@@ -37,7 +37,8 @@ def navigation(texts: Texts, here: str, firing: int) -> None:
         st.markdown("**model**watch", width="content")
         for name in links.PAGES:
             badge = f" :red-badge[{firing}]" if name == "alerts" and firing else ""
-            page.link(name, f"{texts(f'page.{name}')}{badge}", page.carried(), icon=ICONS[name])
+            target = here if name == "overview" and not here else name  # so that the link is marked as the page one is on
+            page.link(target, f"{texts(f'page.{name}')}{badge}", page.carried(), icon=ICONS[name])
         st.space("stretch")
         _language(texts)
 
@@ -129,7 +130,7 @@ def _version(texts: Texts, here: str, registry: queries.Registry, model: str | N
 
 
 def _range(texts: Texts, here: str, model: str | None, registry: queries.Registry, now: datetime) -> links.Range:
-    models = registry.models if here in ("overview", "alerts") else (model,)
+    models = registry.models if here in ("", "overview", "alerts") else (model,)
     extents = [found for name in models if name and (found := queries.extent(name))]
     default = links.fitting_preset((min(first for first, _ in extents), now) if extents else None, now)
     shown = links.resolve_range(st.query_params.to_dict(), default, now)

@@ -29,6 +29,7 @@ from storage.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
+HOME = "views/home.py"
 PAGE_FILES = {name: f"views/{name}.py" for name in links.PAGES}
 EXPECTED_ERRORS = (DatabaseUnavailable, SchemaMismatch, SettingsError)
 """Their messages are sentences for the reader."""
@@ -134,7 +135,7 @@ def _chosen(name: str, default: str, forget: tuple[str, ...]) -> None:
 
 def link(page: str, label: str, params: Mapping[str, str | None], *, icon: str | None = None, width: Any = "content") -> None:
     """A link to a page with its parameters in the address. ``label`` is Markdown: pass names through ``plain``."""
-    st.page_link(PAGE_FILES[page], label=label, query_params=links.ordered(params), icon=icon, width=width)
+    st.page_link(PAGE_FILES.get(page, HOME), label=label, query_params=links.ordered(params), icon=icon, width=width)
 
 
 # ---------------------------------------------------------------------------------------------- parts

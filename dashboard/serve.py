@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -24,6 +25,7 @@ OPTIONS: dict[str, Any] = {
     "client.showErrorLinks": False,
     "client.toolbarMode": "minimal",
     "logger.hideWelcomeMessage": True,
+    "logger.level": "warning",
     "runner.magicEnabled": False,
     "server.fileWatcherType": "none",
     "server.headless": True,
@@ -86,8 +88,22 @@ def hand_over(settings: DashboardSettings) -> None:
 
 def _import_once() -> None:
     """The heavy libraries, before the port answers: the first page is then as quick as the others."""
-    import dashboard.charts
-    import dashboard.queries  # noqa: F401
+    import plotly.io
+    import pyarrow  # noqa: F401
+    import streamlit.elements.arrow
+    import streamlit.elements.plotly_chart  # noqa: F401
+    from streamlit.logger import get_logger
+
+    # Caches that are made before the server runs complain that there is none yet; nothing is to be done about it.
+    get_logger("streamlit.runtime.caching.cache_data_api").setLevel(logging.ERROR)
+    import collector.statistics.comparison
+    import collector.statistics.drift  # noqa: F401
+    import dashboard.header
+    import dashboard.views.overview  # noqa: F401
+    from dashboard import charts
+
+    charts.figure(charts.LIGHT, 100).to_json()
+    plotly.io.templates["plotly_white"]
 
 
 def _serve(options: dict[str, Any]) -> None:

@@ -15,6 +15,13 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 NOTHING = "—"
 """Stands for a value that is missing; never 0."""
 
+SHARES = frozenset(
+    ("drift_missing", "drift_unseen", "drift_out_of_range", "drift_share", "label_coverage", "error_rate", "timeout_rate")
+)
+"""The metrics that are shares, shown as percentages."""
+
+_AUTOLINK = re.compile(r"@|://?|www(?=\.)")
+"""What makes Streamlit's Markdown link a bare address; an invisible word joiner after it prevents that."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|$~:&@^=])")
 
 
@@ -53,7 +60,8 @@ def plain(text: object) -> str:
     >>> plain("a*b [x](y)")
     'a\\\\*b \\\\[x\\\\]\\\\(y\\\\)'
     """
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    unlinked = _AUTOLINK.sub("\\g<0>\u2060", " ".join(str(text).split()))
+    return _MARKDOWN.sub(r"\\\1", unlinked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +103,12 @@ class Texts:
         if value is None or not math.isfinite(value):
             return NOTHING
         return f"{value * 100:.{digits}f}%"
+
+    def of_metric(self, name: str, value: float | None) -> str:
+        """The value of a metric in the unit that its name stands for."""
+        if name in SHARES:
+            return self.percent(value)
+        return self.seconds(value) if name.endswith("_seconds") else self.number(value)
 
     def points(self, value: float | None) -> str:
         """A difference with its sign."""

@@ -163,11 +163,21 @@ def _differences(context: page.Context, found: Comparison) -> None:
 
 
 def _headline(texts: Texts, metric: Difference) -> str:
-    better = _better(metric)
-    sign = "…" if better is None else "✔" if better else "✖"
-    word = texts("compare.undecided") if better is None else texts("compare.better" if better else "compare.worse")
+    sign, word = _judgement(metric)
     values = f"{_value(texts, metric.name, metric.a)} → {_value(texts, metric.name, metric.b)}"
-    return f"**{texts.word('metric', metric.name)}** {values} · {sign} {word}"
+    return f"**{texts.word('metric', metric.name)}** {values} · {sign} {texts(word)}"
+
+
+def _judgement(metric: Difference) -> tuple[str, str]:
+    """The sign and the key of the words for what is known of a difference."""
+    better, bounds = _better(metric), metric.sequential_interval
+    if bounds is None:
+        return "…", "compare.one_look"
+    if better is None:
+        return "…", "compare.undecided"
+    if better:
+        return "✔", "compare.better"
+    return ("▲", "compare.worse_within") if metric.margin is not None and bounds[1] < metric.margin else ("✖", "compare.worse")
 
 
 def _better(metric: Difference) -> bool | None:

@@ -141,14 +141,14 @@ def _strip(context: page.Context, rows: list[fleet.VersionSummary]) -> None:
     drifting = sum(row.drift.drifted > 0 for row in rows)
     worst = next((row.health for row in rows), fleet.Health.IDLE)
     strip = (
-        (texts("overview.fleet"), f"{SIGNS[worst]} {texts.word('health', worst)}", texts("overview.fleet_note", n=len(rows))),
-        (texts("overview.firing"), texts.number(firing), None),
-        (texts("overview.drifting"), texts("overview.of", part=drifting, whole=len(rows)), None),
-        (texts("overview.rate"), texts.number(total / seconds) if seconds else texts.number(None), None),
-        (texts("overview.errors"), texts.percent(failed / total if total else None, 2), None),
+        (texts("overview.fleet", n=len(rows)), f"{SIGNS[worst]} {texts.word('health', worst)}"),
+        (texts("overview.firing"), texts.number(firing)),
+        (texts("overview.drifting"), texts("overview.of", part=drifting, whole=len(rows))),
+        (texts("overview.rate"), texts.number(total / seconds) if seconds else texts.number(None)),
+        (texts("overview.errors"), texts.percent(failed / total if total else None, 2)),
     )
-    for column, (label, value, note) in zip(st.columns(len(strip)), strip, strict=True):
-        column.metric(label, value, border=True, help=note)
+    for column, (label, value) in zip(st.columns(len(strip)), strip, strict=True):
+        column.metric(label, value, border=True)
 
 
 def _seconds_with_data(context: page.Context) -> float | None:
@@ -201,8 +201,8 @@ def reasons(texts: Texts, row: fleet.VersionSummary, context: page.Context) -> l
                 judged=row.drift.judged,
                 feature=plain(worst.feature),
                 statistic=texts.word("metric", worst.name),
-                value=texts.number(worst.value),
-                threshold=texts.number(worst.threshold),
+                value=texts.of_metric(worst.name, worst.value),
+                threshold=texts.of_metric(worst.name, worst.threshold),
             )
         )
     if row.health is fleet.Health.SILENT:
