@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
+import os
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -68,7 +71,24 @@ def create_app(settings: InferenceSettings, *, log_predictions: bool = True) -> 
 
 def create_from_environment() -> Sidecar:
     """The application of one worker process."""
+    _follow_parent()
     return create_app(InferenceSettings.load())
+
+
+def _follow_parent() -> None:
+    """A worker whose server was killed would go on holding the port, so it ends too."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def end() -> None:
+        parent.join()
+        log.warning("The server of this worker is gone; the worker ends.")
+        for _ in range(2):  # the second one does not wait for load balancers: whoever restarts the server wants the port
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)
+
+    threading.Thread(target=end, name="parent", daemon=True).start()
 
 
 @asynccontextmanager
