@@ -42,9 +42,10 @@ create_environment() {
     "$python" -m venv .venv
 }
 
+# Byte code is compiled here, as pip does by itself: else the first start of every service would wait for it.
 install() {
     if command -v uv >/dev/null; then
-        uv pip install --quiet --python .venv/bin/python "$@"
+        uv pip install --quiet --compile-bytecode --python .venv/bin/python "$@"
     else
         .venv/bin/python -m pip --quiet --disable-pip-version-check install "$@"
     fi
