@@ -47,7 +47,7 @@ def builtin_rules(model: str, feature: str) -> dict[str, object]:
 
 
 def table_rules(model: str) -> dict[str, object]:
-    """For a table of the user's own: a share of its features drifted, or one of them strongly, for longer than chance would."""
+    """For a table of the user's own: half of its features drifted, or one of them did, by the threshold of its own sample sizes."""
     return _file(
         [
             {
@@ -68,11 +68,11 @@ def table_rules(model: str) -> dict[str, object]:
                 "metric": "drift_psi",
                 "where": {"model": model, "feature": "*"},
                 "window": "30s",
-                "when": "> 1",
-                "resolve_when": "< 0.5",
-                "for": "10s",
-                "keep_firing_for": "10s",
-                "min_samples": 200,
+                "when": "> threshold",
+                "resolve_when": "< 0.8 * threshold",
+                "for": "6s",
+                "keep_firing_for": "6s",
+                "min_samples": 100,
                 "labels": {"severity": "info"},
                 "annotations": {"summary": "{{ feature }} of {{ model }} version {{ version }} drifted: PSI {{ value }}"},
             },

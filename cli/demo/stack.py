@@ -13,7 +13,7 @@ from cli.processes import environment_of_child
 from cli.supervise import GRACE_SECONDS, last_line
 from cli.up import Plan, is_ready
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 
 PACE = {
     "MODELWATCH_ROLLUP_SECONDS": "1",
