@@ -67,7 +67,7 @@ def settings() -> DashboardSettings:
     return DashboardSettings.load()
 
 
-@st.cache_resource(show_spinner=False)
+@st.cache_resource(show_spinner=False, on_release=Engine.dispose)
 def _engine() -> Engine:
     return create_engine(settings().database)
 

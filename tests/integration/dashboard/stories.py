@@ -28,6 +28,7 @@ from storage.records import (
     Format,
     JobRun,
     Layout,
+    Mode,
     Model,
     OutboxItem,
     OutboxStatus,
@@ -164,7 +165,7 @@ def _deploy(c: Connection, story: Story, at: datetime) -> None:
         deployments.deploy(
             c,
             story.model,
-            mode="ab",
+            mode=Mode.AB,
             champion=story.versions[0],
             challenger=story.versions[1],
             weight=story.weight,

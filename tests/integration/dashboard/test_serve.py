@@ -1,0 +1,118 @@
+"""The process of the dashboard: how it starts, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dashboard.serve import hand_over, require_free_port
+from dashboard.settings import DashboardSettings
+from storage.settings import SettingsError
+from tests.integration.dashboard.conftest import Place
+
+RUN = "import sys; from dashboard.serve import run; from dashboard.settings import DashboardSettings; sys.exit(run(DashboardSettings.load()))"
+START_SECONDS = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def await_true(holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "what was awaited did not happen"
+        time.sleep(0.05)
+
+
+def is_healthy(port: int) -> bool:
+    """By the body: unknown paths answer 200 with a page too."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/_stcore/health", timeout=2).text == "ok"
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def running(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    """The dashboard as a process of its own, ready."""
+    environment = {**os.environ, "MODELWATCH_HOME": str(home), "MODELWATCH_DASHBOARD_PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        await_true(lambda: is_healthy(port) or process.poll() is not None)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_it_starts_quietly_and_ends_on_a_signal(place_of: Callable[[str], Place]) -> None:
+    port = free_port()
+    with running(place_of("normal").home, port) as process:
+        assert is_healthy(port)
+
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+
+        assert process.returncode == 0
+        assert output.strip() in ("", "Stopping...")
+
+
+def test_it_ends_with_its_parent(place_of: Callable[[str], Place]) -> None:
+    port = free_port()
+    environment = {**os.environ, "MODELWATCH_HOME": str(place_of("normal").home), "MODELWATCH_DASHBOARD_PORT": str(port)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {RUN!r}]); sys.stdin.read()"],
+        env=environment,
+        stdin=subprocess.PIPE,
+    )
+    try:
+        await_true(lambda: is_healthy(port))
+    finally:
+        parent.kill()
+        parent.communicate()
+
+    await_true(lambda: not is_healthy(port), seconds=15)
+
+
+def test_a_port_in_use_names_the_setting_and_the_port() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} .*MODELWATCH_DASHBOARD_PORT"):
+            require_free_port("127.0.0.1", port)
+
+
+def test_every_setting_reaches_the_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in DashboardSettings.model_fields:
+        monkeypatch.setenv(f"MODELWATCH_{name.upper()}", "")
+    given = DashboardSettings.load(
+        home=tmp_path,
+        dashboard_port=9999,
+        dashboard_refresh="5s",
+        demo_inbox=tmp_path / "inbox",
+        rollup_seconds=2,
+        trusted_network=True,
+    )
+
+    hand_over(given)
+
+    found = DashboardSettings.load()
+    assert found.database == given.database
+    assert found.model_dump(exclude={"database_url"}) == given.model_dump(exclude={"database_url"})
