@@ -147,7 +147,7 @@ def _decoded(raw: bytes) -> dict[str, Any]:
 
 
 class FakeMail:
-    """A real SMTP server. With ``authority`` it offers STARTTLS (or speaks TLS at once) and asks for a password."""
+    """A real SMTP server. With ``authority`` it wants STARTTLS and a password, or speaks TLS at once."""
 
     USERNAME = "watch"
     PASSWORD = "the-password-of-the-mail-server"
@@ -163,8 +163,8 @@ class FakeMail:
             options |= {"ssl_context": context}
         elif context is not None:
             options |= {"tls_context": context, "require_starttls": True}
-        if authority is not None:
-            options |= {"authenticator": self._authenticate, "auth_required": True, "auth_require_tls": not tls_at_once}
+        if authority is not None and not tls_at_once:  # aiosmtpd takes a connection that began with TLS for an open one
+            options |= {"authenticator": self._authenticate, "auth_required": True}
         self._controller = _Controller(self, **options)
 
     def __enter__(self) -> Self:
