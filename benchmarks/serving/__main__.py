@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -61,11 +62,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="modelwatch-benchmark-") as folder, ExitStack() as stack:
         home = Path(folder)
         model = _register_model(home)
-        urls = {}
-        for subject in _subjects(home, model):
-            urls[subject] = stack.enter_context(_running(subject, home))
+        servers = [stack.enter_context(_running(subject, home)) for subject in _subjects(home, model)]
         stack.enter_context(_uploader(home))
-        loads = _measure(urls, arguments.connections, arguments.rounds, arguments.seconds, home)
+        loads = _measure(servers, arguments.connections, arguments.rounds, arguments.seconds, home)
     summary = _summary(loads)
     _show(summary, arguments.connections)
     _write(summary, arguments)
@@ -75,7 +74,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="rounds over all servers and connection counts")
-    parser.add_argument("--seconds", type=float, default=3.0, help="seconds per measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="seconds per measurement")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64])
     return parser.parse_args()
 
@@ -124,8 +123,29 @@ def _subjects(home: Path, model: Path) -> list[Subject]:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A subject that runs."""
+
+    subject: Subject
+    url: str
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One server under one load; its processor time per request is steadier than its rate where the machine is shared."""
+
+    load: load.Load
+    cpu_us: float
+
+
 @contextmanager
-def _running(subject: Subject, home: Path) -> Iterator[str]:
+def _running(subject: Subject, home: Path) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -143,10 +163,10 @@ def _running(subject: Subject, home: Path) -> Iterator[str]:
         "httptools",
     ]
     environment = {**os.environ, "MODELWATCH_HOME": str(home), **subject.environment}
-    with _child([*command, "--no-access-log", "--log-level", "warning"], environment):
+    with _child([*command, "--no-access-log", "--log-level", "warning"], environment) as process:
         url = f"http://127.0.0.1:{port}{subject.path}"
         _wait_until_answered(url, subject.body)
-        yield url
+        yield Server(subject=subject, url=url, process=psutil.Process(process.pid))
 
 
 @contextmanager
@@ -158,10 +178,10 @@ def _uploader(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _child(command: list[str], environment: dict[str, str]) -> Iterator[None]:
+def _child(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(command, env=environment)
     try:
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -184,70 +204,85 @@ def _wait_until_answered(url: str, body: str) -> None:
             time.sleep(0.1)
 
 
-Loads = dict[tuple[str, int], list[load.Load]]
+Measurements = dict[tuple[str, int], list[Measurement]]
 
 
-def _measure(urls: dict[Subject, str], connections: list[int], rounds: int, seconds: float, folder: Path) -> Loads:
-    found: Loads = defaultdict(list)
+def _measure(servers: list[Server], connections: list[int], rounds: int, seconds: int, folder: Path) -> Measurements:
+    found: Measurements = defaultdict(list)
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("measuring", total=rounds * len(urls) * len(connections))
-        for subject, url in urls.items():
-            load.run(url, subject.body, connections=16, seconds=1, folder=folder)  # warm up
+        task = progress.add_task("measuring", total=rounds * len(servers) * len(connections))
+        for server in servers:
+            _put_under_load(server, 16, 1, folder)  # warm up
         for number in range(rounds):
             # Rotated, so that no server always follows the same neighbour.
-            order = list(urls.items())
-            order = order[number % len(order) :] + order[: number % len(order)]
+            order = servers[number % len(servers) :] + servers[: number % len(servers)]
             for count in connections:
-                for subject, url in order:
-                    found[subject.name, count].append(
-                        load.run(url, subject.body, connections=count, seconds=seconds, folder=folder)
-                    )
+                for server in order:
+                    found[server.subject.name, count].append(_put_under_load(server, count, seconds, folder))
                     progress.advance(task)
     return found
 
 
-def _summary(loads: Loads) -> list[dict[str, object]]:
+def _put_under_load(server: Server, connections: int, seconds: int, folder: Path) -> Measurement:
+    before = server.cpu_seconds()
+    seen = load.run(server.url, server.subject.body, connections=connections, seconds=seconds, folder=folder)
+    used = server.cpu_seconds() - before
+    return Measurement(load=seen, cpu_us=used / (seen.requests_per_second * seen.seconds) * 1e6)
+
+
+def _summary(measurements: Measurements) -> list[dict[str, object]]:
     return [
         {
             "server": name,
             "connections": count,
-            "requests_per_second": round(statistics.median(item.requests_per_second for item in items)),
-            "rounds": [round(item.requests_per_second) for item in items],
-            "p99_ms": round(statistics.median(item.p99_ms for item in items), 2),
-            "errors": sum(item.errors for item in items),
+            "requests_per_second": round(statistics.median(item.load.requests_per_second for item in items)),
+            "rounds": [round(item.load.requests_per_second) for item in items],
+            "p99_ms": round(statistics.median(item.load.p99_ms for item in items), 2),
+            "cpu_us": round(statistics.median(item.cpu_us for item in items), 1),
+            "errors": sum(item.load.errors for item in items),
         }
-        for (name, count), items in loads.items()
+        for (name, count), items in measurements.items()
     ]
 
 
-def _rate(summary: list[dict[str, object]], server: str, connections: int) -> float:
-    return next(
-        float(str(row["requests_per_second"])) for row in summary if (row["server"], row["connections"]) == (server, connections)
-    )
+RATIOS = (
+    ("logging / no logging", "sidecar, logging", "sidecar, no logging"),
+    ("sidecar, logging / plain", "sidecar, logging", "plain FastAPI"),
+    ("sidecar /predict, logging / plain", "sidecar /predict, logging", "plain FastAPI"),
+)
 
 
 def _show(summary: list[dict[str, object]], connections: list[int]) -> None:
-    table = Table(title=f"Requests per second (p99 in ms), median of the rounds; generator: {load.generator()}")
+    rates = _table(f"Requests per second by {load.generator()}, median of the rounds", "requests_per_second", summary, connections)
+    _add_ratios(rates, "requests_per_second", summary, connections)
+    latencies = _table("99th percentile of the latency, ms", "p99_ms", summary, connections)
+    costs = _table("Processor time of the server per request, µs", "cpu_us", summary, connections)
+    _add_ratios(costs, "cpu_us", summary, connections)
+    for table in (rates, latencies, costs):
+        Console().print(table)
+    errors = sum(int(str(row["errors"])) for row in summary)
+    if errors:
+        print(f"{errors} requests failed: the figures are not to be trusted.")
+
+
+def _table(title: str, figure: str, summary: list[dict[str, object]], connections: list[int]) -> Table:
+    table = Table(title=title, title_justify="left")
     table.add_column("server")
     for count in connections:
         table.add_column(f"{count} connections", justify="right")
     for name in dict.fromkeys(str(row["server"]) for row in summary):
-        cells = {
-            row["connections"]: f"{row['requests_per_second']:,} ({row['p99_ms']})" for row in summary if row["server"] == name
-        }
-        table.add_row(name, *(cells[count] for count in connections))
-    for label, one, other in (
-        ("logging / no logging", "sidecar, logging", "sidecar, no logging"),
-        ("sidecar, logging / plain", "sidecar, logging", "plain FastAPI"),
-        ("sidecar /predict, logging / plain", "sidecar /predict, logging", "plain FastAPI"),
-    ):
-        table.add_row(
-            label, *(f"{_rate(summary, one, count) / _rate(summary, other, count):.2f}" for count in connections), style="bold"
-        )
-    Console().print(table)
-    errors = sum(int(str(row["errors"])) for row in summary)
-    if errors:
-        print(f"{errors} requests failed: the figures are not to be trusted.")
+        table.add_row(name, *(f"{_figure(summary, name, count, figure):,.1f}" for count in connections))
+    return table
+
+
+def _add_ratios(table: Table, figure: str, summary: list[dict[str, object]], connections: list[int]) -> None:
+    for label, one, other in RATIOS:
+        ratios = (_figure(summary, one, count, figure) / _figure(summary, other, count, figure) for count in connections)
+        table.add_row(label, *(f"{ratio:.2f}" for ratio in ratios), style="bold")
+
+
+def _figure(summary: list[dict[str, object]], server: str, connections: int, figure: str) -> float:
+    return next(float(str(row[figure])) for row in summary if (row["server"], row["connections"]) == (server, connections))
 
 
 def _write(summary: list[dict[str, object]], arguments: argparse.Namespace) -> None:

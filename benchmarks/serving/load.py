@@ -26,6 +26,7 @@ class Load:
     """What a generator saw."""
 
     requests_per_second: float
+    seconds: float
     p99_ms: float
     errors: int
 
@@ -34,7 +35,7 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "asyncio"
 
 
-def run(url: str, body: str, *, connections: int, seconds: float, folder: Path) -> Load:
+def run(url: str, body: str, *, connections: int, seconds: int, folder: Path) -> Load:
     """Posts ``body`` over ``connections`` connections at once, as fast as the answers come."""
     return (
         _wrk(url, body, connections, seconds, folder)
@@ -43,19 +44,19 @@ def run(url: str, body: str, *, connections: int, seconds: float, folder: Path) 
     )
 
 
-def _wrk(url: str, body: str, connections: int, seconds: float, folder: Path) -> Load:
+def _wrk(url: str, body: str, connections: int, seconds: int, folder: Path) -> Load:
     script = folder / "post.lua"
     script.write_text(_LUA.format(body=body), encoding="utf-8")
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", str(script), url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), url]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+)", output)
     if found is None:
         raise RuntimeError(f"wrk printed no result:\n{output}")
     requests, microseconds, p99, errors = map(int, found.groups())
-    return Load(requests_per_second=requests / microseconds * 1e6, p99_ms=p99 / 1000, errors=errors)
+    return Load(requests_per_second=requests / microseconds * 1e6, seconds=microseconds / 1e6, p99_ms=p99 / 1000, errors=errors)
 
 
-async def _clients(url: str, body: str, connections: int, seconds: float) -> Load:
+async def _clients(url: str, body: str, connections: int, seconds: int) -> Load:
     host, port, path = re.fullmatch(r"http://([^:/]+):(\d+)(/.*)", url).groups()  # type: ignore[union-attr]
     content = body.encode()
     request = (
@@ -80,4 +81,6 @@ async def _clients(url: str, body: str, connections: int, seconds: float) -> Loa
 
     await asyncio.gather(*(client() for _ in range(connections)))
     times.sort()
-    return Load(requests_per_second=len(times) / seconds, p99_ms=times[int(len(times) * 0.99)] * 1000, errors=errors)
+    return Load(
+        requests_per_second=len(times) / seconds, seconds=seconds, p99_ms=times[int(len(times) * 0.99)] * 1000, errors=errors
+    )
