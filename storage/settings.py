@@ -110,5 +110,7 @@ class Settings(BaseSettings):
 
 def _explain(error: ValidationError) -> str:
     problem = error.errors()[0]
-    name = PREFIX + str(problem["loc"][0]).upper() if problem["loc"] else "The settings"
-    return f"{name} is wrong: {problem['msg'].removeprefix('Value error, ')}. Correct it in the environment or in {TOML_FILE}."
+    said = problem["msg"].removeprefix("Value error, ")
+    if problem["loc"]:
+        said = f"{PREFIX}{str(problem['loc'][0]).upper()} is wrong: {said}"
+    return f"{said}. Correct it in the environment or in {TOML_FILE}."
