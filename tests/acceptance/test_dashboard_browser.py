@@ -1,0 +1,307 @@
+"""A person goes through the pages in a real browser; pictures of what they see land in tests/screenshots."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from storage.engine import create_engine, writing
+from tests.integration.dashboard import stories
+from tests.integration.dashboard.stories import Story
+from tests.integration.dashboard.test_serve import free_port, running
+
+pytestmark = pytest.mark.acceptance
+
+SCREENSHOTS = Path(__file__).parents[1] / "screenshots"
+CHROMIUM = Path("/usr/bin/chromium")
+IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+PROBES = re.compile(r"/\w+/_stcore/(health|host-config)$")
+"""Streamlit's own page looks for its server below the address of a page first; these two answer 404 by design."""
+WAIT_MS = 45_000
+
+
+@dataclass
+class Visit:
+    """One tab, and what it complained about."""
+
+    tab: Page
+    address: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> None:
+        self.tab.goto(f"{self.address}/{path}")
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until the page is complete: connected, not running, nothing waiting to be drawn."""
+        self.tab.wait_for_selector(".st-key-navigation", timeout=WAIT_MS)
+        self.tab.wait_for_selector(IDLE, timeout=WAIT_MS)
+        self.tab.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length === 0", timeout=WAIT_MS)
+
+    def picture(self, name: str) -> None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        height = self.tab.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+        before = self.tab.viewport_size
+        self.tab.set_viewport_size({"width": 1440, "height": max(int(height) + 20, 700)})
+        self.settle()
+        self.tab.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
+        if before:
+            self.tab.set_viewport_size(before)
+
+    def param(self, name: str) -> str | None:
+        return parse_qs(urlsplit(self.tab.url).query).get(name, [None])[0]
+
+    def heard(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not PROBES.search(str(message.location.get("url", ""))):
+            self.complaints.append(f"{message.text} {message.location}")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory, sqlite_template: bytes) -> Iterator[str]:
+    """The address of a dashboard on a database with a story of three hours."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "modelwatch.db").write_bytes(sqlite_template)
+    engine = create_engine(f"sqlite:///{home / 'modelwatch.db'}")
+    now = datetime.now(UTC)
+    with writing(engine) as c:
+        stories.tell(c, Story(extra_features=9), now)
+    engine.dispose()
+    stories.write_inbox(home / "inbox.jsonl", now)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MODELWATCH_DEMO_INBOX", str(home / "inbox.jsonl"))
+    patch.setenv("MODELWATCH_DASHBOARD_REFRESH", "off")
+    port = free_port()
+    with running(home, port):
+        yield f"http://127.0.0.1:{port}"
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.fail(f"There is no browser at {CHROMIUM}: install it (apt-get install chromium), these tests need a real one.")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+OpenTab = Callable[..., Visit]
+
+
+@pytest.fixture
+def open_tab(browser: Browser, address: str) -> Iterator[OpenTab]:
+    """Opens tabs; at the end none of them may have complained, nor shown an exception, nor asked another host."""
+    visits: list[Visit] = []
+    elsewhere: list[str] = []
+
+    def opened(*, scheme: str = "light", locale: str = "en-US") -> Visit:
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 1000},
+            color_scheme="dark" if scheme == "dark" else "light",
+            locale=locale,
+            timezone_id="UTC",
+        )
+        visit = Visit(tab=context.new_page(), address=address)
+        visit.tab.on("console", visit.heard)
+        visit.tab.on("pageerror", lambda error: visit.complaints.append(str(error)))
+        visit.tab.on("request", lambda request: elsewhere.append(request.url) if not _is_ours(request.url, address) else None)
+        visits.append(visit)
+        return visit
+
+    yield opened
+    for visit in visits:
+        assert visit.tab.locator("[data-testid=stException]").count() == 0
+        assert visit.complaints == []
+        visit.tab.context.close()
+    assert elsewhere == []
+
+
+def _is_ours(url: str, address: str) -> bool:
+    return url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))
+
+
+def nav(visit: Visit, name: str) -> None:
+    visit.tab.locator(".st-key-navigation").get_by_role("link", name=name).click()
+    visit.settle()
+
+
+def test_from_the_overview_to_the_feature_that_drifts(open_tab: OpenTab) -> None:
+    visit = open_tab()
+    visit.open("")
+    expect(visit.tab.get_by_text("Needs attention")).to_be_visible()
+
+    visit.tab.get_by_role("link", name="Open drift").first.click()
+    visit.settle()
+
+    assert urlsplit(visit.tab.url).path == "/drift"
+    assert (visit.param("model"), visit.param("version"), visit.param("feature")) == ("churn", "1", "region")
+    expect(visit.tab.locator(".st-key-drift_map .js-plotly-plot")).to_be_visible()
+    expect(visit.tab.locator(".st-key-drift_shares .js-plotly-plot")).to_be_visible()
+    visit.picture("drift-light")
+
+
+def test_a_feature_is_chosen_and_back_undoes_it(open_tab: OpenTab) -> None:
+    visit = open_tab()
+    visit.open("drift?model=churn&version=1&feature=region")
+    expect(visit.tab.locator(".st-key-drift_shares .js-plotly-plot")).to_be_visible()
+
+    control = visit.tab.get_by_role("combobox", name="Feature")
+    control.click()
+    control.press_sequentially("income")
+    visit.tab.get_by_role("option", name="income").click()
+    expect(visit.tab.locator(".st-key-drift_histogram .js-plotly-plot")).to_be_visible(timeout=WAIT_MS)
+    assert visit.param("feature") == "income"
+    visit.tab.get_by_role("tab", name="Cumulative").click()
+    expect(visit.tab.locator(".st-key-drift_ecdf .js-plotly-plot")).to_be_visible(timeout=WAIT_MS)
+
+    visit.tab.go_back()
+
+    expect(visit.tab.locator(".st-key-drift_shares .js-plotly-plot")).to_be_visible(timeout=WAIT_MS)
+    assert visit.param("feature") == "region"
+
+
+def test_a_click_on_the_heat_map_opens_that_feature_and_window(open_tab: OpenTab) -> None:
+    visit = open_tab()
+    visit.open("drift?model=churn&version=1")
+    plot = visit.tab.locator(".st-key-drift_map .js-plotly-plot")
+    expect(plot).to_be_visible()
+    row = plot.evaluate("node => node.data[2].customdata.findIndex(cell => cell[0] === 'age')")
+    x, y = plot.evaluate(
+        """(node, row) => {
+            const layout = node._fullLayout, trace = node.data[2], box = node.getBoundingClientRect();
+            const x = layout.xaxis.d2p(node.calcdata[2][row].x), y = layout.yaxis.d2p(node.calcdata[2][row].y);
+            return [box.x + layout._size.l + x, box.y + layout._size.t + y];
+        }""",
+        row,
+    )
+
+    visit.tab.mouse.move(x, y)
+    visit.tab.wait_for_timeout(200)  # plotly takes a click only where it has seen the pointer before
+    visit.tab.mouse.click(x, y)
+
+    expect(visit.tab.get_by_text("Clicked window")).to_be_visible(timeout=WAIT_MS)
+    assert visit.param("feature") == "age"
+    assert visit.param("at")
+
+
+def test_a_link_opens_what_it_names(open_tab: OpenTab) -> None:
+    end = datetime.now(UTC).replace(microsecond=0)
+    start = end - timedelta(minutes=50)
+    visit = open_tab()
+
+    visit.open(f"drift?model=churn&version=2&feature=balance&from={start:%Y-%m-%dT%H:%M:%SZ}&to={end:%Y-%m-%dT%H:%M:%SZ}")
+
+    expect(visit.tab.get_by_text(f"{start:%Y-%m-%d %H:%M:%S}").first).to_be_visible()
+    expect(visit.tab.get_by_role("combobox", name="Version")).to_have_value("2 · challenger")
+    expect(visit.tab.get_by_role("combobox", name="Feature")).to_have_value("balance")
+    assert visit.param("from") == f"{start:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_the_choices_go_along_from_page_to_page(open_tab: OpenTab) -> None:
+    visit = open_tab()
+    visit.open("drift?model=churn&version=2&range=7d&refresh=off")
+
+    nav(visit, "Performance")
+
+    assert (visit.param("version"), visit.param("range")) == ("2", "7d")
+    expect(visit.tab.get_by_text("Quality over time")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("overview", "Model versions"),
+        ("drift", "Reference against current"),
+        ("performance", "Predictions per second"),
+        ("compare", "Ship B"),
+        ("alerts", "What the demo's Slack and mailbox received"),
+    ],
+)
+def test_each_page_shows_itself(open_tab: OpenTab, page: str, words: str, scheme: str) -> None:
+    visit = open_tab(scheme=scheme)
+
+    visit.open(f"{page}?range=6h")
+
+    expect(visit.tab.get_by_text(words, exact=False).first).to_be_visible(timeout=WAIT_MS)
+    visit.picture(f"{page}-{scheme}")
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), [("overview", "模型版本"), ("drift", "参考与当前对比"), ("compare", "健康检查"), ("alerts", "发送记录")]
+)
+def test_the_browser_s_language_is_spoken(open_tab: OpenTab, page: str, words: str) -> None:
+    visit = open_tab(locale="zh-CN")
+
+    visit.open(page)
+
+    expect(visit.tab.get_by_text(words).first).to_be_visible(timeout=WAIT_MS)
+    visit.picture(f"{page}-zh")
+
+
+def test_an_alert_leads_to_its_cause(open_tab: OpenTab) -> None:
+    visit = open_tab()
+    visit.open("alerts")
+
+    visit.tab.get_by_role("link", name="See the cause").first.click()
+    visit.settle()
+
+    assert urlsplit(visit.tab.url).path == "/drift"
+    assert visit.param("feature") == "income"
+    assert visit.param("from")
+    expect(visit.tab.locator(".st-key-drift_map .js-plotly-plot")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_the_pages_can_be_walked_by_keyboard(open_tab: OpenTab) -> None:
+    visit = open_tab()
+    visit.open("")
+    link = visit.tab.locator(".st-key-navigation").get_by_role("link", name="Drift")
+
+    link.focus()
+    visit.tab.keyboard.press("Enter")
+    visit.settle()
+
+    assert urlsplit(visit.tab.url).path == "/drift"
+
+
+def test_an_open_page_reads_again_by_itself(open_tab: OpenTab) -> None:
+    visit = open_tab()
+    visit.open("overview?refresh=5s")
+    stamp = visit.tab.get_by_text("Data as of").first
+    before = stamp.inner_text()
+
+    expect(stamp).not_to_have_text(before, timeout=WAIT_MS)
+
+
+def test_pages_open_quickly(open_tab: OpenTab) -> None:
+    """Within a second on an idle machine (docs/dashboard.md); the bound leaves room for a busy one with two cores."""
+    marks = {
+        "Drift": ".st-key-drift_map .js-plotly-plot",
+        "Performance": ".st-key-latency .js-plotly-plot",
+        "Compare": ".st-key-effect_error_rate .js-plotly-plot",
+        "Overview": ".st-key-fleet",
+    }
+    visit = open_tab()
+    visit.open("?range=6h")
+    nav(visit, "Drift")  # fetches the chart library once
+    nav(visit, "Alerts")
+
+    took = {name: _time_to(visit, name, mark) for name, mark in marks.items()}
+
+    assert max(took.values()) < 5.0, took
+
+
+def _time_to(visit: Visit, name: str, mark: str) -> float:
+    began = time.monotonic()
+    visit.tab.locator(".st-key-navigation").get_by_role("link", name=name).click()
+    visit.tab.wait_for_selector(mark, timeout=WAIT_MS)
+    return time.monotonic() - began
