@@ -16,7 +16,7 @@ from cli.session import engine_of, now, plain_settings, read_database
 if TYPE_CHECKING:
     import pandas as pd
 
-    from storage.records import Label
+    from storage.records import Label, Task
 
 AT_ONCE = 5000
 """Labels per transaction: other writers get their turn in between."""
@@ -37,8 +37,8 @@ def labels(
     from storage.tables import read_table
 
     with read_database() as connection:
-        require_model(connection, model)
-    found, skipped = table_labels(read_table(file), str(file), now())
+        task = require_model(connection, model).task
+    found, skipped = table_labels(read_table(file), str(file), now(), task)
     counts = store(model, found)
     counts["skipped"] = skipped
     if json:
@@ -50,10 +50,10 @@ def labels(
     )
 
 
-def table_labels(frame: pd.DataFrame, source: str, at: datetime) -> tuple[list[Label], int]:
+def table_labels(frame: pd.DataFrame, source: str, at: datetime, task: Task) -> tuple[list[Label], int]:
     """The labels of a table, and how many rows lack an id or a label. ``at`` stands in where the table has no time.
 
-    Raises CommandError where the columns are wrong or a time cannot be read.
+    Raises CommandError where the columns are wrong, a time cannot be read, or the model predicts numbers and a label is none.
     """
     from storage.layouts import category_text
     from storage.records import Label
@@ -66,9 +66,23 @@ def table_labels(frame: pd.DataFrame, source: str, at: datetime) -> tuple[list[L
         )
     usable = frame.dropna(subset=["id", "label"])
     times = _times(usable, source, at)
+    if task == "regression":
+        _require_numbers(usable, source)
     rows = zip(usable["id"].tolist(), usable["label"].tolist(), times, strict=True)
     found = [Label(prediction_id=category_text(id_), label=category_text(label), at=time) for id_, label, time in rows]
     return found, len(frame) - len(usable)
+
+
+def _require_numbers(frame: pd.DataFrame, source: str) -> None:
+    import numpy as np
+    import pandas as pd
+
+    values = pd.to_numeric(frame["label"], errors="coerce").astype(float)
+    wrong = frame["label"][~np.isfinite(values)]
+    if len(wrong):
+        raise CommandError(
+            f"The column label of {source} holds {wrong.iloc[0]!r}, but the model predicts numbers; no label was stored."
+        )
 
 
 def _times(frame: pd.DataFrame, source: str, at: datetime) -> list[datetime]:

@@ -27,7 +27,7 @@ QUIET = {
     "httpx": "WARNING",
     "httpcore": "WARNING",
     "slack_sdk": "INFO",
-    "apscheduler": "WARNING",
+    "apscheduler": "ERROR",
     "mail.log": "WARNING",
     "watchdog": "WARNING",
 }

@@ -88,7 +88,10 @@ def test_dates_become_days() -> None:
 
 def test_booleans_with_gaps_and_texts_are_categories() -> None:
     random = np.random.default_rng(1)
-    prepared = prepare(table(member=random.choice(np.array([True, False, None], dtype=object), ROWS), city=random.choice(["Bonn", "Köln"], ROWS)), "bought")
+    prepared = prepare(
+        table(member=random.choice(np.array([True, False, None], dtype=object), ROWS), city=random.choice(["Bonn", "Köln"], ROWS)),
+        "bought",
+    )
 
     assert prepared.categories == ["member", "city"]
     assert set(prepared.reference["member"].dropna()) == {"true", "false"}
