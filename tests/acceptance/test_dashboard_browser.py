@@ -283,7 +283,7 @@ def test_an_open_page_reads_again_by_itself(open_tab: OpenTab) -> None:
 
 
 def test_pages_open_quickly(open_tab: OpenTab) -> None:
-    """Within a second on an idle machine (docs/dashboard.md); the bound leaves room for a busy one with two cores."""
+    """The aim is a second (docs/dashboard.md says what was measured); the bound leaves room for a machine that does much else."""
     marks = {
         "Drift": ".st-key-drift_map .js-plotly-plot",
         "Performance": ".st-key-latency .js-plotly-plot",
