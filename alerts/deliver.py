@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from alerts.channels.channel import Address, Channel, Delivered, Fault, NotDelivered
-from alerts.messages import Kind, Message, channel_broken, undelivered
+from alerts.messages import Kind, Message, channel_broken, headline, undelivered
 from alerts.metrics import AlertMetrics
 from alerts.retries import RetryDecision, Step, decide
 from alerts.routes import Recipient, outbox_item, outbox_key
@@ -166,7 +166,7 @@ class Delivery:
 
     def _report(self, letter: Letter, delivered: Delivered) -> None:
         self._metrics.attempted(letter.item.channel, "sent")
-        _log.info("Told %s by %s: %s", letter.item.receiver, letter.item.channel, letter.message.title)
+        _log.info("Told %s by %s: %s", letter.item.receiver, letter.item.channel, headline(letter.message))
         if delivered.remark:
             _log.warning("Told %s by %s, but %s.", letter.item.receiver, letter.item.channel, delivered.remark)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine
 from alerts.conditions import parse_condition
 from alerts.lifecycle import LIVE, Finding, Observation, Transition, explain, next_state
 from alerts.messages import message_for
-from alerts.observations import Freshness, observe
+from alerts.observations import Freshness, judged_window, observe
 from alerts.routes import Recipient, outbox_item
 from alerts.rules import Group, Rule, RuleSet
 from alerts.wording import LABELLED
@@ -90,12 +90,15 @@ def give_up_lease(engine: Engine, *, owner: str, now: datetime) -> None:
 def _gather(engine: Engine, group: Group, freshness: Freshness, now: datetime) -> dict[str, list[MetricPoint]]:
     """The newest points that each rule of the group may judge, by rule name."""
     with reading(engine) as c:
-        return {rule.name: _points(c, rule, now - freshness.lookback(rule)) for rule in group.rules}
+        return {rule.name: _points(c, rule, freshness, now) for rule in group.rules}
 
 
-def _points(c: Connection, rule: Rule, since: datetime) -> list[MetricPoint]:
-    """The newest point of each series; where labels decide, also the newest with enough of them."""
-    window = None if rule.window is None else int(rule.window.total_seconds())
+def _points(c: Connection, rule: Rule, freshness: Freshness, now: datetime) -> list[MetricPoint]:
+    """The newest point of each series of the judged window; where labels decide, also the newest with enough of them."""
+    window = judged_window(rule, metrics.newest_by_window(c, rule.metric) if rule.window is None else {}, freshness)
+    if window is None:
+        return []
+    since = now - freshness.lookback(rule, window)
     points = metrics.latest_points(c, rule.metric, window_seconds=window, since=since)
     if rule.metric not in LABELLED:
         return points

@@ -29,8 +29,6 @@ WINDOW_STEPS = 12
 LEAST_LIMIT = timedelta(seconds=15)
 """No point is too old before this: a busy machine may make any collector a few seconds late."""
 
-LONGEST_WINDOW_SECONDS = 7 * 86400
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freshness:
@@ -52,10 +50,10 @@ class Freshness:
         late = self.restate_labels if rule.metric in LABELLED else timedelta(0)
         return max(3 * step, LEAST_LIMIT) + self.window_lag + late
 
-    def lookback(self, rule: Rule) -> timedelta:
+    def lookback(self, rule: Rule, window_seconds: int) -> timedelta:
         """How far back points are of interest: further where a series that falls silent is itself a problem."""
-        longest = self.limit(rule, int(rule.window.total_seconds()) if rule.window else LONGEST_WINDOW_SECONDS)
-        return longest + max(timedelta(hours=1), rule.hold) if rule.no_data is Policy.ALERT else longest
+        limit = self.limit(rule, window_seconds)
+        return limit + max(timedelta(hours=1), rule.hold) if rule.no_data is Policy.ALERT else limit
 
 
 def fingerprint(rule_name: str, labels: Mapping[str, str]) -> str:
@@ -64,11 +62,28 @@ def fingerprint(rule_name: str, labels: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def judged_window(rule: Rule, newest: Mapping[int, datetime], freshness: Freshness) -> int | None:
+    """The length of window, in seconds, that the rule judges; None where there is none.
+
+    ``newest`` says when each length was written last. Without a window of its own, a rule judges the shortest that is
+    still written: a length that was taken out of the settings lags behind the others; when the collector stops, all stop
+    together, and the shortest stays the one.
+    """
+    if rule.window is not None:
+        return int(rule.window.total_seconds())
+    last = max(newest.values(), default=None)
+    written = [length for length, at in newest.items() if last is not None and last - at <= freshness.limit(rule, length)]
+    return min(written, default=None)
+
+
 def observe(
     rule: Rule, points: Iterable[MetricPoint], rows: Sequence[AlertRow], *, freshness: Freshness, now: datetime
 ) -> list[Observation]:
-    """What the rule finds: one observation per fresh series, and one per live alert whose series is not there."""
-    chosen = [_judged_window(rule, windows, freshness) for windows in _selected(rule, points).values()]
+    """What the rule finds: one observation per fresh series, and one per live alert whose series is not there.
+
+    ``points`` are the newest of each series, all of the judged window.
+    """
+    chosen = [_judged_point(rule, series) for series in _selected(rule, points).values()]
     fresh = [point for point in chosen if now - point.at <= freshness.limit(rule, point.window_seconds)]
     found = [_judge(rule, point) for point in fresh]
     alive = {point.model for point in fresh}
@@ -87,26 +102,17 @@ def series_labels(point: MetricPoint) -> dict[str, str]:
 
 
 def _selected(rule: Rule, points: Iterable[MetricPoint]) -> dict[tuple[str, ...], list[MetricPoint]]:
-    """The points of the series that the rule judges, of any window length, by series."""
-    window = None if rule.window is None else rule.window.total_seconds()
+    """The points of the series that the rule judges, by series."""
     found: dict[tuple[str, ...], list[MetricPoint]] = defaultdict(list)
     for point in points:
-        if window in (None, point.window_seconds) and rule.selects(series_labels(point)):
+        if rule.selects(series_labels(point)):
             found[point.model, point.version, point.role, point.segment, point.feature].append(point)
     return found
 
 
-def _judged_window(rule: Rule, points: list[MetricPoint], freshness: Freshness) -> MetricPoint:
-    """Of one series, the newest point of the shortest window length that is still written, that rests on enough data.
-
-    A length that was taken out of the settings leaves old points behind; when the collector stops, all lengths end
-    together and the shortest stays the one.
-    """
-    newest = max(point.at for point in points)
-    written = [point for point in points if newest - point.at <= freshness.limit(rule, point.window_seconds)]
-    shortest = min(point.window_seconds for point in written)
-    candidates = [point for point in written if point.window_seconds == shortest]
-    return max(candidates, key=lambda point: (not _too_little(rule, point), point.at))
+def _judged_point(rule: Rule, points: Iterable[MetricPoint]) -> MetricPoint:
+    """Of one series, the newest point that rests on enough data, else the newest."""
+    return max(points, key=lambda point: (not _too_little(rule, point), point.at))
 
 
 def _labels(rule: Rule, series: Mapping[str, str]) -> dict[str, str]:

@@ -83,6 +83,21 @@ def window_lengths(c: Connection, model: str) -> list[int]:
     return sorted(c.scalars(query))
 
 
+def newest_by_window(c: Connection, name: str) -> dict[int, datetime]:
+    """For each length of window, in seconds (0 for a moment), when the newest point of the metric was; shortest first.
+
+    Two looks into the index per length, however many points there are.
+    """
+    found: dict[int, datetime] = {}
+    longer = select(func.min(metrics.c.window_seconds)).where(metrics.c.name == name)
+    newest = select(func.max(metrics.c.at)).where(metrics.c.name == name)
+    length = c.scalar(longer)
+    while length is not None:
+        found[length] = c.scalars(newest.where(metrics.c.window_seconds == length)).one()
+        length = c.scalar(longer.where(metrics.c.window_seconds > length))
+    return found
+
+
 def _row(point: MetricPoint) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values_of(point).items()}
 

@@ -230,6 +230,7 @@ metrics = Table(
     Column("threshold", Float),
     Column("verdict", String, nullable=False),
     UniqueConstraint("name", "model", "version", "role", "segment", "feature", "window_seconds", "at", name="uq_metrics_point"),
+    Index(None, "name", "window_seconds", "at"),
     Index(None, "at"),
     Index(None, "model", "version", "at"),
 )

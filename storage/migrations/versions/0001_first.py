@@ -170,6 +170,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_metrics_at"), "metrics", ["at"])
     op.create_index(op.f("ix_metrics_model_version_at"), "metrics", ["model", "version", "at"])
+    op.create_index(op.f("ix_metrics_name_window_seconds_at"), "metrics", ["name", "window_seconds", "at"])
     op.create_table(
         "models",
         sa.Column("name", sa.String(), nullable=False),

@@ -213,3 +213,24 @@ def test_labels_that_come_late_are_judged_in_the_window_that_has_enough(stage: S
     stage.evaluate()
 
     assert [(row.state, row.n_current) for row in stage.alerts()] == [(AlertState.FIRING, 400)]
+
+
+def test_shortest_window_is_judged_and_a_stopped_collector_is_no_reason_to_judge_a_longer_one(stage: Stage) -> None:
+    stage.point(0.01, window_seconds=60)
+    stage.point(0.9, window_seconds=86400)
+
+    for seconds in (0, 120, 600, 3600):
+        stage.wait(seconds)
+        stage.evaluate()
+
+    assert stage.alerts() == []
+
+
+def test_named_window_is_judged(stage: Stage) -> None:
+    stage.rules = parse_rules(RULES.replace("for: 20s", "window: 1d"), "rules.yml")
+    stage.point(0.01, window_seconds=60)
+    stage.point(0.9, window_seconds=86400)
+
+    stage.evaluate()
+
+    assert [(row.state, row.window_seconds) for row in stage.alerts()] == [(AlertState.FIRING, 86400)]

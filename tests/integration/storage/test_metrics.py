@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from storage.engine import reading, writing
-from storage.metrics import latest_points, read_points, window_lengths, write_points
+from storage.metrics import latest_points, newest_by_window, read_points, window_lengths, write_points
 from storage.records import MetricPoint, Verdict
 from tests.factories import at
 
@@ -99,3 +99,29 @@ def test_points_are_filtered_and_in_the_order_of_time(engine: Engine) -> None:
         assert values(names=["n", "m"]) == [9.0]
         assert values(names=[]) == []
         assert window_lengths(c, "churn") == [5, 60]
+
+
+def test_newest_point_of_each_window_length(engine: Engine) -> None:
+    with writing(engine) as c:
+        write_points(c, [point(at(number), window_seconds=seconds) for seconds, number in ((3600, 1), (0, 2), (60, 3), (60, 9))])
+        write_points(c, [point(at(20), name="other", window_seconds=5)])
+
+        assert list(newest_by_window(c, "drift_psi").items()) == [(0, at(2)), (60, at(9)), (3600, at(1))]
+        assert newest_by_window(c, "nothing") == {}
+
+
+def test_newest_points_with_enough_behind_them(engine: Engine) -> None:
+    with writing(engine) as c:
+        write_points(
+            c,
+            [
+                point(at(0), 0.1, n_current=500),
+                point(at(1), 0.2, n_current=50),
+                point(at(2), 0.3, n_current=5, verdict=Verdict.INSUFFICIENT),
+                point(at(3), 0.4, n_current=None, verdict=Verdict.INSUFFICIENT),
+            ],
+        )
+
+        assert [p.value for p in latest_points(c, "drift_psi", since=at())] == [0.4]
+        assert [p.value for p in latest_points(c, "drift_psi", since=at(), sufficient=True)] == [0.2]
+        assert [p.value for p in latest_points(c, "drift_psi", since=at(), least_n=100)] == [0.1]

@@ -1,12 +1,12 @@
 """What a rule finds in the newest points."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from alerts.lifecycle import Finding, Observation
-from alerts.observations import FORGET_AFTER, Freshness, fingerprint, observe
+from alerts.observations import FORGET_AFTER, Freshness, fingerprint, judged_window, observe
 from alerts.rules import Policy, Rule
 from storage.records import AlertHealth, AlertRow, AlertState, MetricPoint, Verdict
 from tests.unit.alerts.rows import NOW, make_alert, make_point, make_rule, seconds
@@ -79,31 +79,23 @@ def test_shadow_and_segments_are_not_judged_unless_named() -> None:
 # ---------------------------------------------------------------------------------------------- windows and age
 
 
-def test_named_window_is_judged() -> None:
-    points = [make_point(0.3, window_seconds=300), make_point(0.01, window_seconds=3600)]
-
-    assert only(make_rule(window=timedelta(hours=1)), points).finding is Finding.CLEAR
-    assert only(make_rule(window=timedelta(minutes=5)), points).finding is Finding.BREACH
-    assert found(make_rule(window=timedelta(days=1)), points) == []
-
-
-def test_shortest_window_is_judged_where_none_is_named() -> None:
-    points = [make_point(0.01, window_seconds=3600), make_point(0.3, window_seconds=300)]
-
-    assert only(make_rule(), points).finding is Finding.BREACH
-
-
-def test_window_that_is_no_longer_written_gives_way_to_the_next() -> None:
-    points = [make_point(0.3, window_seconds=300, at=NOW - timedelta(minutes=30)), make_point(0.01, window_seconds=600)]
-
-    assert only(make_rule(), points).window_seconds == 600
-
-
-def test_shortest_window_stays_the_one_when_the_collector_stops() -> None:
-    stopped = NOW - timedelta(minutes=10)
-    points = [make_point(0.3, window_seconds=300, at=stopped), make_point(0.3, window_seconds=86400, at=stopped)]
-
-    assert found(make_rule(), points) == []
+@pytest.mark.parametrize(
+    ("window", "newest", "judged"),
+    [
+        (timedelta(hours=1), {}, 3600),
+        (None, {300: NOW, 3600: NOW, 86400: NOW - timedelta(hours=2)}, 300),
+        (None, {0: NOW}, 0),
+        (None, {}, None),
+        # The shortest was taken out of the settings half an hour ago.
+        (None, {300: NOW - timedelta(minutes=30), 600: NOW}, 600),
+        # The collector stopped: nothing tells of now, least of all the longest window.
+        (None, {300: NOW - timedelta(hours=9), 86400: NOW - timedelta(hours=9)}, 300),
+    ],
+)
+def test_window_is_the_named_one_or_the_shortest_that_is_written(
+    window: timedelta | None, newest: dict[int, datetime], judged: int | None
+) -> None:
+    assert judged_window(make_rule(window=window), newest, FRESHNESS) == judged
 
 
 @pytest.mark.parametrize(
