@@ -23,11 +23,14 @@ from starlette.responses import Response
 from inference.api import router
 from inference.problems import Detail, Problem, response, unavailable
 from inference.runtime import Runtime
-from inference.serving import Disconnected, Receive, Scope_, Send
+from inference.serving import Disconnected, HotEndpoint, Receive, Scope_, Send
 from inference.settings import InferenceSettings
 from storage.engine import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
+
+UNKNOWN_MODEL_SECONDS = 0.25
+"""How often requests for models that are not served may make the catalogue look for them."""
 
 
 class Sidecar(FastAPI):
@@ -40,11 +43,18 @@ class Sidecar(FastAPI):
 
     async def __call__(self, scope: Scope_, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST":
-            hot = self.runtime.hot.get(scope["path"])
+            hot = self.runtime.hot.get(scope["path"]) or await self._hot_by_now(scope["path"])
             if hot is not None:
                 await hot(scope, receive, send)
                 return
         await super().__call__(scope, receive, send)
+
+    async def _hot_by_now(self, path: str) -> HotEndpoint | None:
+        """A model that is asked for right after its registration is looked for at once, though at most a few times a second."""
+        if not path.endswith(("/predict", "/predict/batch")):
+            return None
+        await asyncio.to_thread(self.runtime.catalogue.poll, unless_within=UNKNOWN_MODEL_SECONDS)
+        return self.runtime.hot.get(path)
 
 
 def create_app(settings: InferenceSettings, *, log_predictions: bool = True) -> Sidecar:

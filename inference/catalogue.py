@@ -123,6 +123,8 @@ class Catalogue:
         self._meters = meters
         self._on_change = on_change
         self._stop = threading.Event()
+        self._looking = threading.Lock()
+        self._looked_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
         self._newest_deployment = -1
         self._versions_read = 0.0
@@ -146,8 +148,17 @@ class Catalogue:
         while not self._stop.wait(self._settings.poll_seconds):
             self.poll()
 
-    def poll(self) -> None:
-        """Looks once, and swaps the snapshot if anything changed. Never raises: the last snapshot stays in service."""
+    def poll(self, *, unless_within: float = 0.0) -> None:
+        """Looks once, and swaps the snapshot if anything changed. Never raises: the last snapshot stays in service.
+
+        Does nothing when somebody looked ``unless_within`` seconds ago or later.
+        """
+        with self._looking:
+            if time.monotonic() - self._looked_at >= unless_within:
+                self._poll()
+                self._looked_at = time.monotonic()
+
+    def _poll(self) -> None:
         try:
             self._look(time.monotonic())
         except (DatabaseUnavailable, SchemaMismatch) as error:

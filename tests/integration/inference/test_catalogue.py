@@ -10,6 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
+from inference.app import UNKNOWN_MODEL_SECONDS
 from inference.settings import InferenceSettings
 from storage import deployments, registry
 from storage.engine import create_engine, reading, writing
@@ -90,6 +91,18 @@ def test_a_model_registered_later_is_served_and_an_archived_version_is_not(engin
             assert await version_of(client) == "1"
 
     asyncio.run(story())
+
+
+def test_a_model_answers_the_first_request_after_its_registration(engine: Engine, settings: InferenceSettings) -> None:
+    slow = settings.model_copy(update={"poll_seconds": 60.0})
+
+    async def story() -> int:
+        async with serving(slow) as (client, _):
+            await asyncio.to_thread(register_cancer, engine, slow)
+            await asyncio.sleep(UNKNOWN_MODEL_SECONDS)  # the look at the start was not long ago
+            return (await client.post(PREDICT, json=BODY)).status_code
+
+    assert asyncio.run(story()) == 200
 
 
 async def _answers(client: httpx.AsyncClient, body: object, status: int) -> bool:
