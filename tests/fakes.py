@@ -63,7 +63,7 @@ class FakeSlack:
         self.posted: list[Posted] = []
         self.script: deque[Answer] = deque()
         self.arrived = threading.Condition()
-        self._server = ThreadingHTTPServer((LOOPBACK, 0), self._handler())
+        self._server = _QuietServer((LOOPBACK, 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
@@ -134,6 +134,11 @@ class FakeSlack:
                 """Nothing: ``posted`` is the log."""
 
         return Handler
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: a client that hangs up on a slow answer is what some tests are about."""
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
