@@ -31,6 +31,7 @@ class Inbox:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.counts = {"slack": 0, "email": 0}
+        self._titles: dict[str, list[str]] = {"slack": [], "email": []}
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -40,6 +41,12 @@ class Inbox:
         with self._lock, self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(message, ensure_ascii=False) + "\n")
             self.counts[channel] += 1
+            self._titles[channel].append(f"{title} {text}")
+
+    def heard_of(self, word: str) -> bool:
+        """Whether both channels have received a message that mentions the word."""
+        with self._lock:
+            return all(any(word in title for title in titles) for titles in self._titles.values())
 
 
 class StandIns:

@@ -274,7 +274,7 @@ def play_builtin(scene: Scene, traffic: Traffic, shift: threading.Event) -> dict
     say(f"{rules.DRIFT_RULE} is pending (PSI {_latest_psi(watch)}).")
     scene.await_that(lambda: watch.first_firing(rules.DRIFT_RULE) is not None, f"{rules.DRIFT_RULE} fires", 30, traffic)
     say(f"{rules.DRIFT_RULE} is firing.")
-    scene.await_that(lambda: min(scene.inbox.counts.values()) >= 1, "Slack and email receive the alert", 30, traffic)
+    scene.await_that(lambda: scene.inbox.heard_of(rules.DRIFT_RULE), "Slack and email receive the alert", 30, traffic)
     say(f"Slack has received {scene.inbox.counts['slack']} messages, the mailbox {scene.inbox.counts['email']}.")
     scene.await_that(
         lambda: (datetime.now(UTC) - shift_began).total_seconds() >= SHIFT_SECONDS,
