@@ -92,7 +92,7 @@ def test_labels_came_late_and_were_joined(story: dict[str, Any], database: Conne
 
 def test_two_models_of_different_kinds_shared_the_traffic(story: dict[str, Any], database: Connection) -> None:
     by_version = select(predictions.c.version, func.count()).group_by(predictions.c.version)
-    counted = dict(database.execute(by_version).tuples().all())
+    counted = {row[0]: row[1] for row in database.execute(by_version)}
 
     assert [model["format"] for model in story["models"]] == ["onnx", "joblib"]
     assert counted.keys() == {"1", "2"}

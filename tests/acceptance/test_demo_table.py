@@ -94,7 +94,7 @@ def test_drift_that_is_in_the_data_is_found_and_nothing_else(story: dict[str, An
 
 def test_drift_and_accuracy_over_time_are_in_the_metrics(story: dict[str, Any], database: Connection) -> None:
     windows = select(metrics.c.name, func.count(metrics.c.at.distinct())).group_by(metrics.c.name)
-    counted = dict(database.execute(windows).tuples().all())
+    counted = {row[0]: row[1] for row in database.execute(windows)}
 
     assert counted["drift_psi"] > 10
     assert counted["accuracy"] > 5
