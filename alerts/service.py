@@ -6,21 +6,13 @@ that is away. Nothing is kept in memory that a restart would need.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-import platform
-import signal
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import FrameType
 
-from prometheus_client import CollectorRegistry, start_http_server
 from sqlalchemy import Engine
 
 from alerts.deliver import Delivery
@@ -39,8 +31,7 @@ from alerts.settings import (
 )
 from storage.alerts import load_alerts
 from storage.engine import DatabaseUnavailable, create_engine, reading
-from storage.migrate import require_current
-from storage.settings import SettingsError
+from storage.service import exporting, owner_name, stopping, wait_for_database
 
 TICK_SECONDS = 1.0
 STANDBY_SECONDS = 3.0
@@ -53,26 +44,28 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: AlertsSettings) -> int:
-    """Judge and tell until SIGTERM or SIGINT, or until the parent is gone; 0 after a clean stop.
+    """Judge and tell until SIGTERM or SIGINT; 0 after a clean stop.
 
     A database that is away is waited for, at the start too. Raises RulesError for a bad rules file, SettingsError where
     the port is taken, SchemaMismatch where the database is older or newer than this program.
     """
     rules = WatchedRules(settings.rules, required="rules" in settings.model_fields_set)
     metrics = AlertMetrics()
-    with _exporter(metrics.registry, settings), _stopping() as stop:
+    exporter = exporting(
+        metrics.registry,
+        settings.host,
+        settings.alerts_port,
+        trusted=settings.trusted_network,
+        variable="MODELWATCH_ALERTS_PORT",
+    )
+    with exporter, stopping() as stop:
         engine = create_engine(settings.database)
         try:
-            if _wait_for_database(engine, stop):
+            if wait_for_database(engine, stop):
                 _work(settings, rules, metrics, engine, stop)
         finally:
             engine.dispose()
     return 0
-
-
-def owner_name() -> str:
-    """A name that no other alerts process has or will have."""
-    return f"{platform.node()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 def _now() -> datetime:
@@ -211,14 +204,9 @@ def _send(delivery: Delivery, stop: threading.Event) -> None:
 
 def _repeat(work: Callable[[], float], stop: threading.Event, what: str) -> None:
     """Works, and waits as long as the work says, until told to stop. A fault is logged and tried again, ever more slowly."""
-    parent = os.getppid()
     pause = FIRST_PAUSE_SECONDS
     away = False
     while not stop.is_set():
-        if os.getppid() != parent:
-            _log.info("The parent process is gone; stopping.")
-            stop.set()
-            return
         try:
             seconds = work()
         except DatabaseUnavailable as error:
@@ -233,65 +221,3 @@ def _repeat(work: Callable[[], float], stop: threading.Event, what: str) -> None
                 _log.info("The database is back.")
             away, pause = False, FIRST_PAUSE_SECONDS
         stop.wait(seconds)
-
-
-def _wait_for_database(engine: Engine, stop: threading.Event) -> bool:
-    """Whether there is a database with the right tables; False when told to stop while it was away."""
-    parent = os.getppid()
-    waiting = False
-    while not stop.is_set() and os.getppid() == parent:
-        try:
-            require_current(engine)
-        except DatabaseUnavailable as error:
-            if not waiting:
-                _log.warning("%s Waiting for it.", error)
-            waiting = True
-            stop.wait(STANDBY_SECONDS)
-        else:
-            return True
-    return False
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM or SIGINT sets, while the block runs in the main thread."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-# ---------------------------------------------------------------------------------------------- exporter
-
-
-@contextmanager
-def _exporter(registry: CollectorRegistry, settings: AlertsSettings) -> Iterator[None]:
-    """Serves the metrics while the block runs. It knows no keys, so beyond loopback only in a trusted network."""
-    loopback = ("127.0.0.1", "::1", "localhost")
-    address = settings.host if settings.trusted_network or settings.host in loopback else loopback[0]
-    try:
-        server, thread = start_http_server(settings.alerts_port, addr=address, registry=registry)
-    except OSError as error:
-        raise SettingsError(_port_problem(error, address, settings.alerts_port)) from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def _port_problem(error: OSError, address: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {port} of {address} is taken by another program; free it, or set MODELWATCH_ALERTS_PORT to another one."
-    return f"Port {port} of {address} cannot be used ({error.strerror}); set MODELWATCH_ALERTS_PORT or MODELWATCH_HOST."

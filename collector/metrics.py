@@ -6,16 +6,13 @@ the shortest. Nothing is kept between scrapes: what is not found any more is not
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import psutil
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -28,7 +25,6 @@ from storage import jobs as job_runs
 from storage import metrics
 from storage.engine import DatabaseUnavailable, reading
 from storage.records import JobRun, MetricPoint, Verdict
-from storage.settings import SettingsError
 
 _logger = logging.getLogger(__name__)
 
@@ -200,39 +196,3 @@ def host_families(cpu_percent: float | None) -> Iterator[Metric]:
     if gpus:
         yield _gauge("host_gpu_percent", "Load of a GPU.", ["gpu"], ((str(number), load) for number, (load, _) in gpus))
         yield _gauge("host_gpu_memory_percent", "Used memory of a GPU.", ["gpu"], ((str(n), memory) for n, (_, memory) in gpus))
-
-
-# ---------------------------------------------------------------------------------------------- serving
-
-
-@contextmanager
-def start_exporter(exporter: Exporter, settings: CollectorSettings) -> Iterator[None]:
-    """Serve the metrics while the block runs. Raises SettingsError where the port cannot be had."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(exporter)
-    address = export_address(settings.host, trusted=settings.trusted_network)
-    try:
-        server, thread = start_http_server(settings.collector_port, addr=address, registry=registry)
-    except OSError as error:
-        raise SettingsError(_port_problem(error, address, settings.collector_port)) from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-def export_address(host: str, *, trusted: bool) -> str:
-    """The exporter knows no keys: open to others only where the network is trusted, else on loopback.
-
-    >>> export_address("0.0.0.0", trusted=False)
-    '127.0.0.1'
-    """
-    return host if trusted or host in ("127.0.0.1", "::1", "localhost") else "127.0.0.1"
-
-
-def _port_problem(error: OSError, address: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"Port {port} of {address} is taken by another program; free it, or set MODELWATCH_COLLECTOR_PORT to another one."
-    return f"Port {port} of {address} cannot be used ({error.strerror}); set MODELWATCH_COLLECTOR_PORT or MODELWATCH_HOST."

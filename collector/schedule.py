@@ -7,34 +7,28 @@ holds, so the work of a collector that was frozen and replaced is thrown away.
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import threading
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
 from collector.jobs import Job, Outcome, ResourcesJob, make_jobs, now_utc
-from collector.metrics import Exporter, start_exporter
-from collector.probes import host_name
+from collector.metrics import Exporter
 from collector.settings import CollectorSettings
 from storage import jobs as job_runs
 from storage import leases
 from storage.engine import DatabaseUnavailable, create_engine, reading, writing
-from storage.migrate import SchemaMismatch, require_current
 from storage.records import JobRun, Lease
+from storage.service import exporting, owner_name, stopping, wait_for_database
 
 _logger = logging.getLogger(__name__)
 
-START_RETRY_SECONDS = 2.0
 DRAIN_SECONDS = 5.0
 
 
@@ -175,54 +169,22 @@ def run(settings: CollectorSettings) -> int:
     engine = create_engine(settings.database)
     runner = Runner(engine=engine, owner=owner_name(), lease_time=settings.lease_time)
     jobs = make_jobs(engine, settings)
-    exporter = Exporter(engine=engine, settings=settings, job_names=[job.name for job in jobs])
-    with start_exporter(exporter, settings), stopping() as stop:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Exporter(engine=engine, settings=settings, job_names=[job.name for job in jobs]))
+    exporter = exporting(
+        registry,
+        settings.host,
+        settings.collector_port,
+        trusted=settings.trusted_network,
+        variable="MODELWATCH_COLLECTOR_PORT",
+    )
+    with exporter, stopping() as stop:
         try:
-            if _wait_for_database(engine, stop):
+            if wait_for_database(engine, stop):
                 _collect(runner, jobs, settings, stop)
         finally:
             engine.dispose()
     return 0
-
-
-def owner_name() -> str:
-    """A name that no other collector has or will have."""
-    return f"{host_name()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-
-
-@contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM or SIGINT sets, while the block runs in the main thread."""
-    stop = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _wait_for_database(engine: Engine, stop: threading.Event) -> bool:
-    """Whether there is a database with the right tables; False when told to stop while it was away."""
-    waiting = False
-    while not stop.is_set():
-        try:
-            require_current(engine)
-        except DatabaseUnavailable as error:
-            if not waiting:
-                _logger.warning("%s Waiting for it.", error)
-            waiting = True
-        else:
-            return True
-        stop.wait(START_RETRY_SECONDS)
-    return False
 
 
 def _collect(runner: Runner, jobs: Sequence[Job], settings: CollectorSettings, stop: threading.Event) -> None:
@@ -248,6 +210,3 @@ def make_scheduler(runner: Runner, jobs: Sequence[Job], settings: CollectorSetti
         trigger = IntervalTrigger(seconds=settings.collect_interval.total_seconds(), timezone=UTC)
         scheduler.add_job(runner.run, trigger, args=[job], id=job.name, next_run_time=now_utc())
     return scheduler
-
-
-__all__ = ["LeaseLost", "Runner", "SchemaMismatch", "make_scheduler", "run"]

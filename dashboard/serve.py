@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from dashboard.settings import DashboardSettings
 from storage.settings import PREFIX, SettingsError
 
 APP = Path(__file__).with_name("app.py")
-PARENT_CHECK_SECONDS = 1.0
 
 _FONT = "Inter, 'Source Sans', 'Noto Sans SC', 'Noto Sans CJK SC', 'PingFang SC', 'Microsoft YaHei', sans-serif"
 
@@ -51,10 +48,9 @@ OPTIONS: dict[str, Any] = {
 
 
 def run(settings: DashboardSettings) -> int:
-    """Serves the pages until SIGTERM, SIGINT or the end of the parent. Raises SettingsError where the port is taken."""
+    """Serves the pages until SIGTERM or SIGINT. Raises SettingsError where the port is taken."""
     require_free_port(settings.host, settings.dashboard_port)
     hand_over(settings)
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), name="parent-watch", daemon=True).start()
     _import_once()
     _serve({**OPTIONS, "server.address": settings.host, "server.port": settings.dashboard_port})
     return 0
@@ -114,9 +110,3 @@ def _serve(options: dict[str, Any]) -> None:
     flags = {name.replace(".", "_"): value for name, value in options.items()}
     bootstrap.load_config_options(flags)
     bootstrap.run(str(APP), False, [], flags)
-
-
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(PARENT_CHECK_SECONDS)
-    os._exit(0)

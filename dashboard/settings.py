@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
 from storage.durations import parse_duration
-from storage.settings import Settings
+from storage.settings import Settings, is_loopback
 
 REFRESH_CHOICES = ("off", "5s", "10s", "30s", "1m", "5m")
 """What the refresh control offers."""
@@ -51,17 +50,3 @@ class DashboardSettings(Settings):
                 "people in, or set MODELWATCH_TRUSTED_NETWORK=true where the network decides who gets in"
             )
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address.
-
-    >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ByteSize, Field
 
-from storage.settings import Settings
+from storage.settings import Settings, is_loopback
 
 
 def _default_spool(values: dict[str, Any]) -> Path:
@@ -64,9 +63,4 @@ class InferenceSettings(Settings):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the port."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,18 @@ TOML_FILE = Path("modelwatch.toml")
 
 class SettingsError(Exception):
     """A setting is wrong; the message names it and says what to write instead."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class SecretFiles(PydanticBaseSettingsSource):

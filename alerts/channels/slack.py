@@ -7,7 +7,6 @@ sleeps on a rate limit, and it logs the webhook's address, which is a secret.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import ssl
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from alerts.channels.channel import Address, Delivered, Fault, NotDelivered
 from alerts.messages import Kind, Message, headline, one_line
+from storage.settings import is_loopback
 
 API_URL = "https://slack.com/api/"
 TIMEOUT_SECONDS = 10
@@ -131,16 +131,9 @@ def address_problem(url: str) -> str:
         return "is not an address"
     if parts.scheme == "https" and host:
         return ""
-    if parts.scheme == "http" and host and _is_loopback(host):
+    if parts.scheme == "http" and host and is_loopback(host):
         return ""
     return "must begin with https:// (http:// is accepted for this machine only)"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 # ---------------------------------------------------------------------------------------------- the message as blocks
@@ -292,7 +285,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 def _opener(url: str) -> OpenerDirector:
     handlers: list[Any] = [_NoRedirects, HTTPSHandler(context=ssl.create_default_context())]
-    if _is_loopback(urlsplit(url).hostname or ""):
+    if is_loopback(urlsplit(url).hostname or ""):
         handlers.append(ProxyHandler({}))
     return build_opener(*handlers)
 

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,16 +15,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
 from collector.jobs import now_utc
-from collector.metrics import Exporter, start_exporter
+from collector.metrics import Exporter
 from collector.schedule import run
 from collector.settings import CollectorSettings
 from storage import deployments, jobs, metrics
 from storage.engine import create_engine, reading, writing
 from storage.records import JobRun
+from storage.service import exporting
 from storage.settings import SettingsError
 from tests.integration.collector.test_jobs import Bench
 from tests.integration.collector.traffic import label, predictions, register, send, settings_for
@@ -187,7 +188,9 @@ def test_the_exporter_shows_the_newest_points_of_one_window(engine: Engine, data
         bench.now -= timedelta(seconds=6)
 
     exporter = Exporter(engine=engine, settings=settings, job_names=list(bench.jobs), clock=lambda: bench.now)
-    with start_exporter(exporter, settings):
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(exporter)
+    with exporting(registry, "127.0.0.1", settings.collector_port, trusted=False, variable="MODELWATCH_COLLECTOR_PORT"):
         found = scraped(settings.collector_port)
 
     churn = (("model", "churn"), ("version", "1"))
@@ -219,23 +222,6 @@ def test_a_version_that_went_quiet_disappears_from_the_exporter(engine: Engine, 
     families = {family.name: family.samples for family in exporter.collect()}
 
     assert families["model_drift_score"] == []
-
-
-def test_it_can_run_beside_other_threads(sqlite_url: str, home: Path) -> None:
-    """Outside the main thread no signal handler can be set: ``stopping`` leaves them alone."""
-    from collector.schedule import stopping
-
-    seen: list[bool] = []
-
-    def body() -> None:
-        with stopping() as stop:
-            seen.append(stop.is_set())
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-
-    assert seen == [False]
 
 
 def test_settings_are_checked_at_the_start() -> None:

@@ -72,23 +72,6 @@ def test_it_starts_quietly_and_ends_on_a_signal(place_of: Callable[[str], Place]
         assert output.strip() in ("", "Stopping...")
 
 
-def test_it_ends_with_its_parent(place_of: Callable[[str], Place]) -> None:
-    port = free_port()
-    environment = {**os.environ, "MODELWATCH_HOME": str(place_of("normal").home), "MODELWATCH_DASHBOARD_PORT": str(port)}
-    parent = subprocess.Popen(
-        [sys.executable, "-c", f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {RUN!r}]); sys.stdin.read()"],
-        env=environment,
-        stdin=subprocess.PIPE,
-    )
-    try:
-        await_true(lambda: is_healthy(port))
-    finally:
-        parent.kill()
-        parent.communicate()
-
-    await_true(lambda: not is_healthy(port), seconds=15)
-
-
 def test_a_port_in_use_names_the_setting_and_the_port() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

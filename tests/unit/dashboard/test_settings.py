@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.settings import DashboardSettings, is_loopback
+from dashboard.settings import DashboardSettings
 from storage.settings import SettingsError
 
 
@@ -23,10 +23,3 @@ def test_a_trusted_network_may_use_any_address() -> None:
 def test_a_wrong_value_is_named(name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"MODELWATCH_{name.upper()} is wrong"):
         DashboardSettings.load(**{name: value})
-
-
-@pytest.mark.parametrize(
-    ("host", "own"), [("::1", True), ("127.8.0.1", True), ("localhost", True), ("example.com", False), ("::", False)]
-)
-def test_loopback_addresses_are_known(host: str, own: bool) -> None:
-    assert is_loopback(host) is own

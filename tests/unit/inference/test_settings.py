@@ -12,7 +12,16 @@ from storage.settings import SettingsError
 
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
-    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("10.0.0.5", False), ("api.example", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.5", False),
+        ("api.example", False),
+    ],
 )
 def test_only_loopback_is_closed_to_others(host: str, is_loopback: bool) -> None:
     assert InferenceSettings(host=host).is_loopback is is_loopback
