@@ -110,12 +110,3 @@ def test_accuracy_of_the_linear_model_is_what_it_should_be_before_the_shift(stor
     values = [point.value for point in points if point.window_seconds == 10 and (point.n_current or 0) >= 150 and point.value]
     assert values
     assert min(values) > 0.93  # 0.979 on the held-out rows
-
-
-def test_demo_works_again_on_the_same_home(story: dict[str, Any], folder: Path) -> None:
-    result = run_command(folder, environment_for(folder), "demo", "--once", "--json", seconds=STORY_SECONDS)
-
-    assert result.returncode == 0, result.stderr
-    again = json.loads(result.stdout)
-    assert [model["version"] for model in again["models"]] == ["3", "4"]
-    assert {alert["version"] for alert in again["alerts"]} <= {"3", "4"}
