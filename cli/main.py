@@ -63,6 +63,8 @@ def _run(arguments: list[str]) -> int:
     except TyperException as error:
         message = error.format_message().strip()
         return _fail(f"{message.rstrip('.')}. {_help_hint(error)}" if message else "", EXIT_USAGE)
+    if status == EXIT_INTERRUPTED:  # typer has caught the KeyboardInterrupt itself
+        return _fail("Interrupted.", EXIT_INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 
