@@ -140,8 +140,8 @@ class Delivery:
             return None
         first = outbox.get_item(c, outbox_key(message.answers, item.receiver, item.channel)) if message.answers else None
         if first is not None and first.status is OutboxStatus.WAITING:
-            at = max(first.next_attempt_at, now) + AFTER_PREDECESSOR
-            outbox.retry_at(c, item.id, at=at, error="waits for the message that it continues")
+            until = max(first.next_attempt_at, now) + AFTER_PREDECESSOR
+            outbox.postpone(c, item.id, until=until, error="waits for the message that it continues")
             return None
         return Letter(item=item, message=message, address=address, answers=first.message_id if first else None)
 

@@ -37,25 +37,37 @@ def claim_due(c: Connection, *, owner: str, now: datetime, hold: timedelta, limi
         .order_by(outbox.c.next_attempt_at, outbox.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
+        .cte("due")  # PostgreSQL may run a plain subquery anew for each row, and then takes more than the limit
     )
-    claim = update(outbox).where(outbox.c.id.in_(due)).values(claimed_by=owner, claimed_until=now + hold).returning(*_COLUMNS)
+    claim = (
+        update(outbox)
+        .where(outbox.c.id.in_(select(due.c.id)))
+        .values(claimed_by=owner, claimed_until=now + hold)
+        .returning(*_COLUMNS)
+    )
     items = [_item(row) for row in c.execute(claim).mappings()]
     return sorted(items, key=lambda item: (item.next_attempt_at, item.id))
 
 
 def mark_sent(c: Connection, item_id: int, *, now: datetime, message_id: str | None = None) -> None:
     """The channel took the message. ``message_id`` is its name there, for later updates."""
-    _finish(c, item_id, status=OutboxStatus.SENT.value, sent_at=now, message_id=message_id, last_error=None)
+    sent = {"status": OutboxStatus.SENT.value, "sent_at": now, "message_id": message_id, "last_error": None}
+    c.execute(update(outbox).where(outbox.c.id == item_id).values(attempts=outbox.c.attempts + 1, **sent, **_FREE))
 
 
 def retry_at(c: Connection, item_id: int, *, at: datetime, error: str) -> None:
     """The attempt failed; the next one is due at ``at``."""
-    _finish(c, item_id, next_attempt_at=at, last_error=error)
+    _change_waiting(c, item_id, attempts=outbox.c.attempts + 1, next_attempt_at=at, last_error=error)
+
+
+def postpone(c: Connection, item_id: int, *, until: datetime, error: str) -> None:
+    """There was no attempt, and there is to be none before ``until``."""
+    _change_waiting(c, item_id, next_attempt_at=until, last_error=error)
 
 
 def mark_failed(c: Connection, item_id: int, *, error: str) -> None:
     """The message is given up."""
-    _finish(c, item_id, status=OutboxStatus.FAILED.value, last_error=error)
+    _change_waiting(c, item_id, attempts=outbox.c.attempts + 1, status=OutboxStatus.FAILED.value, last_error=error)
 
 
 def hold_channel(c: Connection, channel: str, receiver: str, *, until: datetime, error: str) -> None:
@@ -85,8 +97,10 @@ def counts(c: Connection) -> dict[OutboxStatus, int]:
     return {status: found.get(status.value, 0) for status in OutboxStatus}
 
 
-def _finish(c: Connection, item_id: int, **values: Any) -> None:
-    c.execute(update(outbox).where(outbox.c.id == item_id).values(attempts=outbox.c.attempts + 1, **values, **_FREE))
+def _change_waiting(c: Connection, item_id: int, **values: Any) -> None:
+    """A sender whose claim ran out may come late: what another one has sent meanwhile stays sent."""
+    waiting = (outbox.c.id == item_id, outbox.c.status == OutboxStatus.WAITING.value)
+    c.execute(update(outbox).where(*waiting).values(**values, **_FREE))
 
 
 def _item(row: RowMapping) -> OutboxItem:

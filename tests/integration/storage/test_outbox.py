@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, Engine
 
 from storage.engine import reading, writing
-from storage.outbox import claim_due, counts, enqueue, hold_channel, list_items, mark_failed, mark_sent, retry_at
+from storage.outbox import claim_due, counts, enqueue, hold_channel, list_items, mark_failed, mark_sent, postpone, retry_at
 from storage.records import OutboxItem, OutboxStatus
 from tests.factories import at
 
@@ -102,6 +102,31 @@ def test_a_message_given_up_stays_as_failed(engine: Engine) -> None:
         assert claim(c, seconds=9999) == []
         assert [found.last_error for found in list_items(c, status="failed")] == ["no such channel"]
         assert counts(c) == {OutboxStatus.WAITING: 0, OutboxStatus.SENT: 0, OutboxStatus.FAILED: 1}
+
+
+def test_a_message_that_was_postponed_has_lost_no_attempt(engine: Engine) -> None:
+    with writing(engine) as c:
+        enqueue(c, item(1))
+        claim(c)
+        postpone(c, ids(c)["key1"], until=at(60), error="waits for another")
+
+        assert claim(c, "b", 59) == []
+        [found] = claim_due(c, owner="b", now=at(60), hold=timedelta(seconds=1), limit=5)
+    assert (found.attempts, found.last_error) == (0, "waits for another")
+
+
+def test_what_was_sent_stays_sent_whatever_a_late_sender_says(engine: Engine) -> None:
+    with writing(engine) as c:
+        enqueue(c, item(1))
+        number = ids(c)["key1"]
+        claim(c, "slow", 0)
+        claim(c, "quick", 30)
+        mark_sent(c, number, now=at(31))
+        mark_failed(c, number, error="timeout")
+        retry_at(c, number, at=at(40), error="timeout")
+
+        [found] = list_items(c)
+    assert (found.status, found.attempts, found.last_error) == (OutboxStatus.SENT, 1, None)
 
 
 def test_a_held_channel_gets_nothing_before_its_time_and_loses_no_attempt(engine: Engine) -> None:
