@@ -261,12 +261,5 @@ class Catalogue:
 
 def _fingerprint(snapshot: Snapshot) -> Any:
     models = {name: (model.deployment.id, sorted(model.versions)) for name, model in snapshot.models.items()}
-    return (
-        models,
-        {name: len(versions) for name, versions in snapshot.registered.items()},
-        snapshot.problems,
-        (
-            snapshot.keys_exist,
-            snapshot.is_loaded,
-        ),
-    )
+    registered = {name: [version.version for version in versions] for name, versions in snapshot.registered.items()}
+    return models, registered, snapshot.problems, snapshot.keys_exist, snapshot.is_loaded
