@@ -165,7 +165,7 @@ class Supervisor:
         """Start a service, or start it again."""
         child = self.children.setdefault(service.name, Child(service=service))
         child.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "cli.main", *service.arguments],
+            [sys.executable, "-P", "-m", "cli.main", *service.arguments],  # -P: not what the working folder calls `cli`
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

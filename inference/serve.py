@@ -169,7 +169,7 @@ class UploaderProcess:
     @staticmethod
     def _spawn() -> subprocess.Popen[bytes]:
         # A group of its own: Ctrl-C in a terminal must reach the server first, so that the uploader drains what it wrote last.
-        return subprocess.Popen([sys.executable, "-m", "cli.main", "upload"], stdin=subprocess.DEVNULL, process_group=0)
+        return subprocess.Popen([sys.executable, "-P", "-m", "cli.main", "upload"], stdin=subprocess.DEVNULL, process_group=0)
 
     def _keep(self) -> None:
         pause = 0.5

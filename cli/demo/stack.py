@@ -43,7 +43,7 @@ class Stack:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", "up", "--quiet"],
+                [sys.executable, "-P", "-m", "cli.main", "up", "--quiet"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -16,6 +16,8 @@ import psutil
 
 PORTS = ("INFERENCE_PORT", "DASHBOARD_PORT", "COLLECTOR_PORT", "ALERTS_PORT")
 STOP_SECONDS = 40.0
+MODELWATCH = (sys.executable, "-P", "-m", "cli.main")
+"""As the installed command, which does not import from the working folder either."""
 
 
 def environment_for(folder: Path) -> dict[str, str]:
@@ -38,7 +40,7 @@ def run_command(
     folder: Path, environment: dict[str, str], *arguments: str, seconds: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    command = [sys.executable, "-m", "cli.main", *arguments]
+    command = [*MODELWATCH, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
 
 
@@ -46,9 +48,7 @@ def run_command(
 def running(folder: Path, environment: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The command while the block lasts, its output in ``out.txt`` and ``err.txt``; nothing of it is left afterwards."""
     with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", *arguments], cwd=folder, env=environment, stdout=out, stderr=err, text=True
-        )
+        process = subprocess.Popen([*MODELWATCH, *arguments], cwd=folder, env=environment, stdout=out, stderr=err, text=True)
         family = [psutil.Process(process.pid)]
         try:
             yield process

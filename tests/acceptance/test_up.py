@@ -22,7 +22,13 @@ START_SECONDS = 60.0
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("up")
+    """A working folder whose files bear the names of our packages and of the standard library's modules."""
+    folder = tmp_path_factory.mktemp("up")
+    for name in ("cli", "storage"):
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text("raise SystemExit('a stranger was imported')")
+    (folder / "random.py").write_text("raise SystemExit('a stranger was imported')")
+    return folder
 
 
 @pytest.fixture(scope="module")
