@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -119,9 +119,3 @@ def with_gaps(frame: pd.DataFrame, start: datetime, end: datetime, step: int) ->
     numeric = [name for name in frame.columns if name != "at"]
     both[numeric] = both[numeric].astype(float)
     return both
-
-
-def value_at(found: pd.DataFrame, column: str, pick: Callable[[pd.Series], float]) -> float | None:
-    """One number of a column without its gaps, or None."""
-    values = found[column].dropna() if column in found else pd.Series(dtype=float)
-    return float(pick(values)) if len(values) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode
 
 PAGES = ("overview", "drift", "performance", "compare", "alerts")
 PRESETS = {
@@ -129,9 +128,3 @@ def ordered(params: Mapping[str, str | None]) -> dict[str, str]:
     known = [name for name in _ORDER if params.get(name)]
     rest = [name for name in params if name not in _ORDER and params.get(name)]
     return {name: str(params[name]) for name in (*known, *rest)}
-
-
-def page_url(page: str, params: Mapping[str, str | None]) -> str:
-    """A link relative to the dashboard's address."""
-    query = urlencode(ordered(params), safe=":")
-    return f"{page}?{query}" if query else page

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, NamedTuple
 
@@ -240,10 +240,6 @@ class PredictionService:
         else:
             self._spool.append(payload, records)
 
-    @property
-    def is_logging(self) -> bool:
-        return self._spool is not None
-
     def make_id(self) -> str:
         return self._make_ids.make()
 
@@ -261,27 +257,25 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     except msgspec.ValidationError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"The body is not as this endpoint takes it: {error}.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _read_leniently(decoder, body, error)
+        raise _unreadable(body, error) from error
 
 
-def _read_leniently(decoder: msgspec.json.Decoder[Any], body: bytes, error: Exception) -> Any:
-    """NaN and Infinity are no JSON, but some clients write them; the rows' own check then names where they stand."""
+def _unreadable(body: bytes, error: Exception) -> Problem:
+    """NaN and Infinity are no JSON, but some clients write them: they are told where these stand. Raises Problem."""
     if not (b"NaN" in body or b"Infinity" in body):
         reason = str(error) if isinstance(error, msgspec.DecodeError) else "it is not UTF-8 text or nests too deeply"
-        raise Problem(HTTPStatus.BAD_REQUEST, f"The body is not readable as JSON: {reason}.") from error
+        return Problem(HTTPStatus.BAD_REQUEST, f"The body is not readable as JSON: {reason}.")
     content = parse_json(body)
     if not isinstance(content, dict):
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The body must be a JSON object.") from error
-    rows = content.get("instances", [content.get("features")])
-    details = list(_not_finite(rows))
-    raise Problem(
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The body must be a JSON object.")
+    return Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The body holds NaN or Infinity, which are not JSON; send null for a missing value.",
-        details,
-    ) from error
+        list(_not_finite(content.get("instances", [content.get("features")]))),
+    )
 
 
-def _not_finite(rows: Any) -> Any:
+def _not_finite(rows: Any) -> Iterator[Detail]:
     for index, row in enumerate(rows if isinstance(rows, list) else []):
         cells = row.items() if isinstance(row, dict) else enumerate(row) if isinstance(row, list) else []
         for field, value in cells:

@@ -26,7 +26,6 @@ from storage.records import (
     PredictionCounts,
     Scalar,
     Signature,
-    Task,
 )
 
 NUMERIC_BINS = 120
@@ -290,10 +289,6 @@ def add_labels(left: LabelCounts, right: LabelCounts) -> LabelCounts:
 
 def is_regression(layout: Layout) -> bool:
     return not layout.classes
-
-
-def task_of(layout: Layout) -> Task:
-    return Task.REGRESSION if is_regression(layout) else Task.CLASSIFICATION
 
 
 def _moments(values: Floats) -> Floats:
