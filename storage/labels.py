@@ -110,7 +110,7 @@ def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bu
             predictions.c.prediction,
             predictions.c.score,
             labels.c.label,
-            labels.c.at.label("label_at"),
+            labels.c.received_at,
         )
         .join(labels, labels.c.prediction_id == predictions.c.id)
         .where(among(c, predictions.c.id, ids), predictions.c.status == Status.OK.value)
@@ -140,5 +140,5 @@ def _count_group(layout: Layout, group: Sequence[AnyRow]) -> LabelCounts:
         [row.score for row in group],
         [row.prediction for row in group],
         [row.label for row in group],
-        [max((row.label_at - row.at).total_seconds(), 0.0) for row in group],
+        [max((row.received_at - row.at).total_seconds(), 0.0) for row in group],
     )

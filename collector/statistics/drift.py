@@ -120,7 +120,9 @@ def psi_groups(bins: Bins, reference: Ints, groups: int = GROUPS) -> Ints:
     """The group of each bin, int64 (bins.size,), numbered from 0 in order; missing is the last group by itself.
 
     Numeric: neighbouring bins joined to ``groups`` groups of about equal reference mass, fewer where one value holds
-    more than a group's share; the outermost groups are open-ended (they take what is below and above the range).
+    more than a group's share. The outermost groups are open-ended, they take what is below and above the range, because
+    a few new extremes are to be expected. Where an outermost group is a single bin (a constant, a flag, a clipped
+    column), what is beyond it is a group of its own: else such a column could change altogether and PSI would stay 0.
     Categorical: each category with at least 1 % of the present reference rows, then one group for all others.
 
     >>> psi_groups(Bins(name="x", edges=(0.0, 1.0, 2.0, 3.0, 4.0)), np.array([0, 25, 25, 25, 25, 0, 0]), groups=2).tolist()
@@ -144,7 +146,14 @@ def _number_groups(present: Ints, groups: int) -> Ints:
         return np.zeros(present.size, np.int64)
     middles = (np.cumsum(present) - present / 2) / total
     group = np.minimum((middles * groups).astype(np.int64), groups - 1)
-    return _filled(group, present > 0)
+    known = present > 0
+    first, last = int(np.argmax(known)), int(present.size - 1 - np.argmax(known[::-1]))
+    filled = _filled(group, known)
+    if np.count_nonzero(known & (filled == filled[first])) == 1:
+        filled[:first] -= 1
+    if np.count_nonzero(known & (filled == filled[last])) == 1:
+        filled[last + 1 :] += 1
+    return filled
 
 
 def _filled(group: Ints, known: np.typing.NDArray[np.bool_]) -> Ints:

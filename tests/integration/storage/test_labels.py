@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, delete, func, select
 
 from storage.engine import reading, writing
 from storage.labels import record_labels, sweep_labels
-from storage.layouts import count_labels
+from storage.layouts import DELAY_GROWTH, count_labels, delay_upper_seconds
 from storage.predictions import get_prediction
 from storage.records import Label, LabelCounts, LabelReceipt, Layout
 from storage.registry import LayoutLookup
@@ -25,8 +25,10 @@ def label(number: int, text: str = "yes", when: datetime | None = None) -> Label
     return Label(prediction_id=f"p{number}", label=text, at=when or at(3600))
 
 
-def send(c: Connection, new: Sequence[Label], *, model: str = "churn", writer: str = "w1") -> tuple[int, int, int]:
-    receipt: LabelReceipt = record_labels(c, model, new, LayoutLookup(c), writer=writer, bucket_seconds=60, now=at(3600))
+def send(
+    c: Connection, new: Sequence[Label], *, model: str = "churn", writer: str = "w1", received: float = 3600
+) -> tuple[int, int, int]:
+    receipt: LabelReceipt = record_labels(c, model, new, LayoutLookup(c), writer=writer, bucket_seconds=60, now=at(received))
     return receipt.accepted, receipt.duplicates, receipt.unknown
 
 
@@ -155,11 +157,22 @@ def test_a_transaction_that_fails_leaves_the_label_to_the_next(engine: Engine) -
         assert counts_of(c, layout).rows == 1
 
 
+def test_the_delay_of_a_label_runs_until_it_is_received(engine: Engine) -> None:
+    with writing(engine) as c:
+        layout = register_model(c)
+        record(c, [make_prediction_row(1)])
+        send(c, [label(1, when=at(1))], received=600)
+
+        delays = counts_of(c, layout).delay
+
+    assert 600 <= delay_upper_seconds()[delays.argmax()] <= 600 * DELAY_GROWTH
+
+
 def test_a_label_before_its_prediction_in_time_has_no_delay(engine: Engine) -> None:
     with writing(engine) as c:
         layout = register_model(c)
         record(c, [make_prediction_row(1)])
-        send(c, [label(1, when=at(-60))])
+        send(c, [label(1, when=at(-60))], received=-30)
 
         assert counts_of(c, layout).delay[0] == 1
 

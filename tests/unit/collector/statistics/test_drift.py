@@ -129,15 +129,36 @@ class TestGroups:
         assert 4 <= reference.size <= 6
 
     @given(samples, samples)
-    def test_no_group_of_present_values_is_empty_in_the_reference(self, reference: Floats, current: Floats) -> None:
+    def test_only_what_lies_beyond_the_reference_may_be_a_group_that_is_empty_in_it(
+        self, reference: Floats, current: Floats
+    ) -> None:
         bins = reference_bins(reference)
         held = count(bins, reference)
         groups = psi_groups(bins, held)
 
         by_group = np.bincount(groups, weights=held)
 
-        assert (by_group[:-1] > 0).all()
+        known = np.flatnonzero(held[:-1])
+        inside = groups[known[0] : known[-1] + 1]
+        assert (by_group[inside] > 0).all()
         assert all(0 <= b - a <= 1 for a, b in pairwise(groups.tolist()))
+
+    @pytest.mark.parametrize(
+        ("reference", "current"),
+        [
+            (np.full(1000, -1.0), np.repeat([-1.0, 7.0], 500)),
+            (np.full(1000, -1.0), np.repeat([-9.0, -1.0], 500)),
+            (np.repeat([0.0, 1.0], 500), np.repeat([0.0, 1.0, 2.0], 300)),
+            (np.append(np.linspace(0, 99, 700), np.full(300, 100.0)), np.append(np.linspace(0, 99, 700), np.full(300, 150.0))),
+        ],
+        ids=["constant grew", "constant fell", "flag got a third value", "clip was lifted"],
+    )
+    def test_values_beyond_a_single_value_are_seen(self, reference: Floats, current: Floats) -> None:
+        bins = reference_bins(reference)
+        held, found = count(bins, reference), count(bins, current)
+
+        assert (psi(*grouped(bins, held, found)) or 0) > 0.2
+        assert (js_distance(*grouped(bins, held, found)) or 0) > 0.2
 
     def test_rare_categories_and_unknown_ones_share_a_group(self) -> None:
         bins = Bins(name="c", categories=("a", "b", "rare"), is_categorical=True)
@@ -184,7 +205,8 @@ class TestEdges:
 
         assert found.out_of_range_share == pytest.approx(0.3)
         assert found.ks == pytest.approx(0.3)
-        assert found.psi == pytest.approx(0.0)  # the last group is open-ended
+        assert found.psi is not None
+        assert found.psi > 0.2  # a single value was the last group, so what lies beyond is a group of its own
 
     def test_a_constant_column_that_stays_has_no_drift(self) -> None:
         found = numeric_drift(np.ones(100), np.ones(50))
@@ -194,7 +216,7 @@ class TestEdges:
     def test_a_constant_column_that_changes_drifts_completely(self) -> None:
         found = numeric_drift(np.ones(100), np.full(50, 2.0))
 
-        assert (found.ks, found.out_of_range_share) == (1.0, 1.0)
+        assert (found.ks, found.js, found.out_of_range_share) == (1.0, 1.0, 1.0)
 
     def test_nan_is_missing_and_infinity_out_of_range(self) -> None:
         found = numeric_drift(np.arange(10.0), np.array([1.0, np.nan, np.inf, -np.inf]))
