@@ -33,14 +33,14 @@ def compare(
     """Compare two versions: health checks, metrics with intervals, verdict. From the start of their split, if not said otherwise."""
     from collector.statistics.comparison import to_json
 
-    start = None if since is None else parse_since(since, now())
+    moment = None if since is None else parse_since(since, now())
     with read_database() as connection:
-        comparison = compare_versions(connection, model, a, b, start=start, end=now())
+        comparison = compare_versions(connection, model, a, b, since=moment, end=now())
     print_json(to_json(comparison)) if json else _print(comparison)
 
 
-def compare_versions(connection: Connection, model: str, a: str, b: str, *, start: datetime | None, end: datetime) -> Comparison:
-    """The comparison of two versions over ``[start, end)``; without a start, from when both began to share the traffic.
+def compare_versions(connection: Connection, model: str, a: str, b: str, *, since: datetime | None, end: datetime) -> Comparison:
+    """The comparison of two versions over ``[since, end)``; without ``since``, from when both began to share the traffic.
 
     Raises CommandError for versions that do not exist or are one and the same.
     """
@@ -54,12 +54,13 @@ def compare_versions(connection: Connection, model: str, a: str, b: str, *, star
         raise CommandError(f"{a} and {b} are the same version; name two different ones.")
     split = current(connection, model)
     share = share_of(split, a, b)
+    start = since
     if start is None and split is not None and share is not None:
-        start = split.at
+        start = since_split(connection, split, (a, b))
     if start is None:
         known = extent(connection, model)
         start = known[0] if known else end
-    elif share is not None and split is not None and start < split.at:
+    elif since is not None and share is not None and split is not None and since < split.at:
         share = None  # the window holds traffic from before the split, which was shared otherwise
     arms = []
     for name in (a, b):
@@ -67,6 +68,20 @@ def compare_versions(connection: Connection, model: str, a: str, b: str, *, star
         predictions = read_predictions(connection, layout, name, start, end)
         arms.append(arm(name, layout, predictions, read_labels(connection, layout, name, start, end)))
     return judge(arms[0], arms[1], expected_share_b=share)
+
+
+def since_split(connection: Connection, split: Deployment, versions: tuple[str, str]) -> datetime:
+    """From when the counts hold what was answered under the split alone.
+
+    Counts are kept by the minute. The minute in which the split began counts where the model had answered nothing in it
+    before; else the next one is the first.
+    """
+    from storage.predictions import list_predictions
+    from storage.rollups import bucket_around
+
+    buckets = [bucket_around(connection, split.model, version, split.at) for version in versions]
+    start = min((bucket for bucket in buckets if bucket is not None), default=split.at)
+    return split.at if list_predictions(connection, split.model, start=start, end=split.at, limit=1) else start
 
 
 def share_of(split: Deployment | None, a: str, b: str) -> float | None:
@@ -98,6 +113,9 @@ def _print(comparison: Comparison) -> None:
     print_table(
         ("version", "predictions", "labels", "failures"), [[x.version, x.rows, x.labelled, x.failures] for x in (a, b)], empty=""
     )
+    if not a.rows and not b.rows:
+        print("\nNothing is counted yet. Answers count after some seconds, and under a split from its first whole minute on")
+        print("if the model had answered earlier in the minute it began in; --since 1h counts everything.")
     print()
     for problem in comparison.health.problems:
         print(f"Unhealthy: {problem}")

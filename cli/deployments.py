@@ -44,11 +44,13 @@ def set_(
     reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "",
 ) -> None:
     """Change the deployment; the running services take it up within two seconds."""
+    from cli.models import require_model
     from storage.deployments import deploy
 
     chosen = parse_mode(mode)
     share = check_share(chosen, challenger, weight)
     with write_database() as connection:
+        require_model(connection, model)
         deployment = deploy(
             connection,
             model,

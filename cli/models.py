@@ -167,6 +167,7 @@ def promote(name: ModelName, version: VersionName, reason: Reason = "") -> None:
     from storage import deployments
 
     with write_database() as connection:
+        require_model(connection, name)
         deployment = deployments.promote(connection, name, version, actor=actor(), reason=reason, now=now())
     print(describe(deployment))
 
@@ -177,6 +178,7 @@ def rollback(name: ModelName, reason: Reason = "") -> None:
     from storage import deployments
 
     with write_database() as connection:
+        require_model(connection, name)
         deployment = deployments.rollback(connection, name, actor=actor(), reason=reason, now=now())
     print(describe(deployment))
 

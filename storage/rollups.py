@@ -260,6 +260,18 @@ def extent(c: Connection, model: str, version: str | None = None) -> tuple[datet
     return (min(first for first, _ in found), max(last for _, last in found)) if found else None
 
 
+def bucket_around(c: Connection, model: str, version: str, at: datetime) -> datetime | None:
+    """The start of the version's bucket with predictions that ``at`` falls in; None where there is none."""
+    query = select(rollups.c.start, rollups.c.seconds).where(
+        rollups.c.model == model,
+        rollups.c.kind == RollupKind.PREDICTIONS.value,
+        rollups.c.version == version,
+        rollups.c.start <= at,
+    )
+    row = c.execute(query.order_by(rollups.c.start.desc()).limit(1)).one_or_none()
+    return row.start if row is not None and at < row.start + timedelta(seconds=row.seconds) else None
+
+
 def _extent(c: Connection, model: str, version: str) -> tuple[datetime, datetime] | None:
     buckets = select(rollups.c.start, rollups.c.seconds).where(
         rollups.c.model == model, rollups.c.kind == RollupKind.PREDICTIONS.value, rollups.c.version == version

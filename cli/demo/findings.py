@@ -98,7 +98,7 @@ class Watch:
     def ab(self) -> dict[str, Any]:
         """The comparison of the two versions, as far as the demo reports it."""
         with reading(self.engine) as c:
-            found = compare_versions(c, self.model, *self.versions, start=None, end=datetime.now(UTC) + FOREVER)
+            found = compare_versions(c, self.model, *self.versions, since=None, end=datetime.now(UTC) + FOREVER)
         return {"winner": found.winner, "verdict": found.verdict.value, "reasons": found.reasons}
 
 

@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 
 from storage import audit, deployments
 from storage.engine import reading, writing
-from tests.factories import make_prediction_rows, record, register_model
+from storage.records import Mode
+from tests.factories import at, make_prediction_rows, record, register_model
 from tests.integration.cli.conftest import Run
 
 
@@ -72,6 +73,8 @@ def test_deployed_version_cannot_be_archived_and_another_can(on_database: Run, c
         (("models", "promote", "churn", "9"), "churn has no version 9; it has 1, 2."),
         (("compare", "churn", "1", "9"), "There is no version 9 of churn; the versions are 1, 2."),
         (("compare", "churn", "1", "1"), "1 and 1 are the same version; name two different ones."),
+        (("models", "rollback", "nope"), "There is no model nope; the models are churn."),
+        (("models", "promote", "nope", "1"), "There is no model nope; the models are churn."),
         (("labels", "nope", "x.csv"), "There is no model nope; the models are churn."),
         (("labels", "churn", "x.csv"), "There is no file x.csv."),
         (("keys", "revoke", "abc"), "There is no active key abc; `modelwatch keys list` shows all keys."),
@@ -101,6 +104,28 @@ def test_versions_are_compared_on_what_they_answered(on_database: Run, churn: En
 
     assert {version: arm["n"] for version, arm in found["arms"].items()} == {"1": 300, "2": 300}
     assert f"Verdict: {found['verdict']}" in shown.out
+
+
+@pytest.mark.parametrize(("before", "counted"), [(range(0), 25), (range(-40, -30), 10)])
+def test_the_minute_of_a_split_counts_where_nothing_was_answered_in_it_before(
+    on_database: Run, engine: Engine, before: range, counted: int
+) -> None:
+    with writing(engine) as c:
+        register_model(c, versions=("1", "2"))
+        deployments.deploy(c, "churn", mode=Mode.AB, champion="1", challenger="2", weight=0.5, actor="ana", reason="", now=at(45))
+        record(c, make_prediction_rows(range(before.start + 60, before.stop + 60)))
+        record(c, make_prediction_rows(range(45, 70)))
+
+    found = json.loads(on_database("compare", "churn", "1", "2", "--json").out)
+
+    assert (found["arms"]["1"]["n"], found["arms"]["2"]["n"]) == (counted, 0)
+
+
+def test_comparison_without_answers_says_what_counts(on_database: Run, engine: Engine) -> None:
+    with writing(engine) as c:
+        register_model(c, versions=("1", "2"))
+
+    assert "Nothing is counted yet." in on_database("compare", "churn", "1", "2").out
 
 
 def test_key_is_shown_once_and_can_be_revoked(on_database: Run, engine: Engine) -> None:
