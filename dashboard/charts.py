@@ -9,6 +9,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,7 @@ def drift_heatmap(frame: pd.DataFrame, features: Sequence[str], texts: HeatMapTe
     fig = figure(palette, 74 + ROW_PIXELS * max(len(features), 2), legend=False)
     if not len(times):
         return fig
+    times = _with_gaps(times)
     names = [texts.score if name == "" else safe(name, 34) for name in features]
     ratio = _grid(shown, features, times, "ratio")
     few = _grid(shown.assign(few=np.where(shown["verdict"] == Verdict.INSUFFICIENT, 1.0, np.nan)), features, times, "few")
@@ -148,6 +150,19 @@ def drift_heatmap(frame: pd.DataFrame, features: Sequence[str], texts: HeatMapTe
 def _grid(frame: pd.DataFrame, features: Sequence[str], times: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     wide = frame.pivot_table(index="feature", columns="shown_at", values=column, aggfunc="max", dropna=False)
     return wide.reindex(index=list(features), columns=list(times)).to_numpy(dtype=np.float64)
+
+
+def _with_gaps(times: Sequence[Any]) -> list[Any]:
+    """Times without windows get empty columns: a heat map would stretch the cells beside a gap over half of it.
+
+    Columns that stand for one or for two windows lie up to two steps apart without a gap.
+    """
+    steps = [after - before for before, after in pairwise(times)]
+    if not steps:
+        return list(times)
+    step = min(steps)
+    around = [(before + step, after - step) for before, after in pairwise(times) if after - before > 2.5 * step]
+    return sorted({*times, *(edge for edges in around for edge in edges)})
 
 
 def _padded(times: Sequence[Any]) -> list[Any]:
@@ -432,7 +447,7 @@ def _mark(fig: go.Figure, marks: Marks, palette: Palette, span: tuple[datetime, 
             line_width=0,
             layer="below",
             annotation={"text": safe(text), "font": {"size": 11, "color": palette.muted}},
-            annotation_position="top left",
+            annotation_position="top right",  # a strip may be narrower than its word
         )
 
 

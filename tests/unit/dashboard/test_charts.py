@@ -58,6 +58,25 @@ def test_windows_that_were_too_small_are_grey_and_have_no_colour_of_drift() -> N
     assert [data[0] for data in targets.customdata] == ["a", "a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("minutes", "columns"),
+    [
+        ([0, 1, 2], [0, 1, 2]),
+        ([0, 1, 3, 4], [0, 1, 3, 4]),  # neighbours that share a column lie so
+        ([0, 1, 9, 10], [0, 1, 2, 8, 9, 10]),
+        ([7], [7]),
+    ],
+)
+def test_cells_are_not_stretched_over_a_time_without_windows(minutes: list[int], columns: list[int]) -> None:
+    frame = cells(*(("a", minute, 0.3, Verdict.DRIFT) for minute in minutes))
+
+    heat = charts.drift_heatmap(frame, ["a"], TEXTS, charts.LIGHT).data[1]
+
+    shown = [pd.Timestamp(time).to_pydatetime() for time in heat.x]
+    assert shown == [NOW + timedelta(minutes=minute) for minute in columns]
+    assert [minute for minute, value in zip(columns, heat.z[0], strict=True) if not np.isnan(value)] == minutes
+
+
 def test_the_colour_changes_at_the_threshold() -> None:
     frame = cells(("a", 0, 0.1, Verdict.OK), ("a", 1, 99.0, Verdict.DRIFT))
 
