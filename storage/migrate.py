@@ -99,7 +99,7 @@ def _found(c: Connection) -> str | None:
 def _sentence(engine: Engine, status: SchemaStatus) -> str:
     name = f"The database {engine.url.render_as_string(hide_password=True)}"
     if status.state == "empty":
-        return f"{name} has no modelwatch tables yet; run `modelwatch db upgrade`."
+        return f"{name} has no modelwatch tables yet; run `modelwatch db upgrade`, or set MODELWATCH_HOME to the folder of the stack that runs."
     if status.state == "older":
         return f"{name} has the tables of an older modelwatch ({status.found} instead of {status.expected}); run `modelwatch db upgrade`."
     return f"{name} was made by a newer modelwatch (its tables are {status.found}, this program knows {status.expected}); upgrade the program."
