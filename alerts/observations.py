@@ -18,13 +18,10 @@ from alerts.rule_text import WHERE_KEYS
 from alerts.rules import Policy, Rule
 from alerts.wording import LABELLED, format_value, words_of
 from storage.durations import format_duration
-from storage.records import AlertHealth, AlertRow, MetricPoint, Verdict
+from storage.records import STEPS_PER_WINDOW, AlertHealth, AlertRow, MetricPoint, Verdict
 
 FORGET_AFTER = timedelta(days=1)
 """An alert that is kept without data resolves after this: nobody knows any more whether it is still true."""
-
-WINDOW_STEPS = 12
-"""The collector moves its windows on by a twelfth of their length."""
 
 LEAST_LIMIT = timedelta(seconds=15)
 """No point is too old before this: a busy machine may make any collector a few seconds late."""
@@ -44,7 +41,7 @@ class Freshness:
 
         Where labels decide, as much longer as the collector waits for labels.
         """
-        step = max(self.collect_interval, timedelta(seconds=window_seconds / WINDOW_STEPS), rule.interval)
+        step = max(self.collect_interval, timedelta(seconds=window_seconds / STEPS_PER_WINDOW), rule.interval)
         if window_seconds:
             step = max(step, self.rollup)
         late = self.restate_labels if rule.metric in LABELLED else timedelta(0)

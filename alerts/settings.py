@@ -6,34 +6,19 @@ import re
 from datetime import timedelta
 from email.utils import getaddresses, parseaddr
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from alerts.channels.channel import Address, Channel
 from alerts.channels.email import Email, MailServer
 from alerts.channels.slack import API_URL, SlackBot, SlackWebhook, address_problem
 from alerts.observations import Freshness
 from alerts.rules import Receiver
-from storage.durations import format_duration, parse_duration
-from storage.settings import Settings
+from storage.settings import Duration, PositiveDuration, Settings
 
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()]+@[A-Za-z0-9.-]+|[^\s@<>,;:\"()]+@\[[0-9A-Fa-f.:]+\]")
-
-
-def _duration(value: Any) -> Any:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("it must be longer than nothing, for example 1m")
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str)]
-PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
 class AlertsSettings(Settings):

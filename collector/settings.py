@@ -6,27 +6,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from collector.statistics.performance import Tolerances
 from collector.statistics.verdict import Floors
 from collector.windows import WindowPlan, parse_plans
-from storage.durations import format_duration, parse_duration
-from storage.settings import Settings
+from storage.durations import parse_duration
+from storage.settings import Duration, PositiveDuration, Settings
 
-
-def _duration(value: Any) -> Any:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("it must be longer than nothing, for example 1m")
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str)]
-PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from storage.durations import format_duration, parse_duration
-
-STEPS_PER_WINDOW = 12
-"""A window moves on by a twelfth of its length, where the collect interval is not longer."""
+from storage.records import STEPS_PER_WINDOW
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

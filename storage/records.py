@@ -18,6 +18,9 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Scalar: TypeAlias = str | int | float | bool | None
 
+STEPS_PER_WINDOW = 12
+"""A window moves on by a twelfth of its length, where the collect interval is not longer."""
+
 
 class Task(StrEnum):
     """What a model predicts."""

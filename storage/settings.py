@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tomllib
+from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from storage.durations import format_duration, parse_duration
 
 PREFIX = "MODELWATCH_"
 TOML_FILE = Path("modelwatch.toml")
@@ -30,6 +33,20 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("it must be longer than nothing, for example 1m")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(format_duration, return_type=str)]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
 class SecretFiles(PydanticBaseSettingsSource):
