@@ -23,8 +23,6 @@ from storage.records import Layout
 
 log = logging.getLogger(__name__)
 
-UPLOADER_SILENCE_SECONDS = 30.0
-
 
 class Runtime:
     """Opens the spool, follows the database, and answers what the endpoints ask."""

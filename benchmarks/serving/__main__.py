@@ -62,7 +62,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="modelwatch-benchmark-") as folder, ExitStack() as stack:
         home = Path(folder)
         model = _register_model(home)
-        servers = [stack.enter_context(_running(subject, home)) for subject in _subjects(home, model)]
+        servers = [stack.enter_context(_running(subject, home)) for subject in _subjects(model)]
         stack.enter_context(_uploader(home))
         loads = _measure(servers, arguments.connections, arguments.rounds, arguments.seconds, home)
     summary = _summary(loads)
@@ -103,7 +103,7 @@ def _register_model(home: Path) -> Path:
     return path
 
 
-def _subjects(home: Path, model: Path) -> list[Subject]:
+def _subjects(model: Path) -> list[Subject]:
     row = [round(float(value), 6) for value in make_classification(1, FEATURES, random_state=SEED + 1)[0][0]]
     named = {f"feature_{index}": value for index, value in enumerate(row)}
     sidecar = "benchmarks.serving.sidecar:create"

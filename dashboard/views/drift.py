@@ -33,7 +33,7 @@ def show() -> None:
     with page.panel(context):
         _map(context, frame, statistic, by)
     with page.panel(context):
-        _detail(context, version, names, frame, statistic, window)
+        _detail(context, version, names, frame, window)
 
 
 def _controls(context: page.Context, version: Version) -> tuple[str, int | None, str]:
@@ -180,9 +180,7 @@ def _export(context: page.Context, frame: pd.DataFrame) -> pd.DataFrame:
 # ---------------------------------------------------------------------------------------------- one feature
 
 
-def _detail(
-    context: page.Context, version: Version, names: list[str], frame: pd.DataFrame, statistic: str, window: int | None
-) -> None:
+def _detail(context: page.Context, version: Version, names: list[str], frame: pd.DataFrame, window: int | None) -> None:
     texts = context.texts
     ordered = [name or SCORE_NAME for name in drifts.order_of_features(frame)]
     rest = [name for name in (*names, SCORE_NAME) if name not in ordered]
@@ -205,7 +203,7 @@ def _detail(
     if feature not in options:
         page.empty(texts("empty.feature", feature=plain(feature)), texts("empty.feature_advice"))
         return
-    _against_reference(context, version, names, feature, (start, end), frame)
+    _against_reference(context, version, names, feature, (start, end))
 
 
 def _current_window(context: page.Context, frame: pd.DataFrame, window: int | None) -> tuple[datetime, datetime]:
@@ -233,7 +231,7 @@ def _current_window(context: page.Context, frame: pd.DataFrame, window: int | No
 
 
 def _against_reference(
-    context: page.Context, version: Version, names: list[str], feature: str, span: tuple[datetime, datetime], frame: pd.DataFrame
+    context: page.Context, version: Version, names: list[str], feature: str, span: tuple[datetime, datetime]
 ) -> None:
     texts = context.texts
     layout = queries.layout(version.layout_id)
@@ -254,7 +252,7 @@ def _against_reference(
     with left:
         _pictures(context, bins, reference, current)
     with right:
-        _numbers(context, drift, key, version, frame, span)
+        _numbers(context, drift, key, version, span)
 
 
 def _part(split: tuple[list[Ints], Ints], index: int | None) -> Ints:
@@ -311,9 +309,7 @@ def _bar_table(texts: Texts, bars: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _numbers(
-    context: page.Context, drift: FeatureDrift, feature: str, version: Version, frame: pd.DataFrame, span: tuple[datetime, datetime]
-) -> None:
+def _numbers(context: page.Context, drift: FeatureDrift, feature: str, version: Version, span: tuple[datetime, datetime]) -> None:
     texts = context.texts
     st.caption(texts("drift.span", start=texts.time(span[0]), end=texts.time(span[1])))
     page.facts(
@@ -359,7 +355,7 @@ def _verdict_rows(
         metric = drifts.STATISTICS[name][1 if feature == drifts.SCORE else 0]
         if value is None or metric is None:
             continue
-        judged = _judged(context, metric, version, feature, span)
+        judged = _judged(metric, version, feature, span)
         verdict = (
             f"{VERDICT_SIGNS[judged.verdict]} {texts.word('verdict', judged.verdict)}" if judged else texts("drift.not_judged")
         )
@@ -373,9 +369,7 @@ def _limit(texts: Texts, name: str, limit: float | None) -> str:
     return texts.percent(limit) if name in ("missing", "unseen", "out_of_range") else texts.number(limit)
 
 
-def _judged(
-    context: page.Context, metric: str, version: Version, feature: str, span: tuple[datetime, datetime]
-) -> MetricPoint | None:
+def _judged(metric: str, version: Version, feature: str, span: tuple[datetime, datetime]) -> MetricPoint | None:
     """The collector's point of exactly this window, None where it made none (the whole time shown has none)."""
     seconds = int((span[1] - span[0]).total_seconds())
     found = queries.points((metric,), version.model, version.version, seconds, span[1], span[1] + timedelta(seconds=1))
