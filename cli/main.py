@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -16,6 +17,15 @@ from typer.main import get_command
 from cli import alerting, comparison, database, deployments, doctor, keys, labels, models, services
 from cli.demo import command as demo
 from cli.errors import EXIT_INTERRUPTED, EXIT_PROBLEM, EXIT_USAGE, exit_code_of
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"modelwatch {version('modelwatch')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="modelwatch",
@@ -26,6 +36,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")] = False,
+) -> None:
+    """What holds for every command."""
+
+
 for module in (services, demo, labels, comparison, doctor):
     module.add_to(app)
 for name, group in (

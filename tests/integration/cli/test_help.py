@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def test_help_has_an_example(run_command: Run, path: tuple[str, ...]) -> None:
     shown = " ".join(result.out.split())
     assert "Example: " in shown
     assert f"modelwatch {' '.join(path)}" in shown.split("Example: ")[1]
+
+
+def test_version_is_that_of_the_package(run_command: Run) -> None:
+    result = run_command("--version")
+
+    assert (result.status, result.out, result.err) == (0, f"modelwatch {version('modelwatch')}\n", "")
 
 
 @pytest.mark.parametrize("path", PUBLIC, ids=" ".join)
