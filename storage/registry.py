@@ -9,14 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, select, update
 
 from storage import deployments
-from storage.dialects import insert_new
-from storage.predictions import UnknownVersion as UnknownVersion
+from storage.dialects import insert_new, one_at_a_time
+from storage.predictions import UnknownVersion
 from storage.records import Feature, FeatureType, Format, Layout, Model, Signature, Task, Version
 from storage.rollups import load_layout
 from storage.rows import columns_of, values_of
 from storage.schema import models, versions
 from storage.views import create_view
-from storage.views import view_name as view_name
 
 
 class RegistryError(Exception):
@@ -79,6 +78,7 @@ def next_version_name(c: Connection, model: str) -> str:
 
 def archive_version(c: Connection, model: str, version: str, now: datetime) -> None:
     """Takes a version out of use; its predictions stay. Raises RegistryError where it is deployed or not there."""
+    one_at_a_time(c, "deployments")  # or it could be promoted between the look and the change
     deployment = deployments.current(c, model)
     if deployment is not None and version in (deployment.champion, deployment.challenger):
         raise RegistryError(f"Version {version} of {model} is deployed; promote another version before you archive it.")

@@ -182,6 +182,29 @@ def test_whoever_sees_the_newest_id_has_seen_all_before_it(postgresql_engine: En
         assert deployments.newest_id(c) == deployments.all_current(c)["fraud"].id
 
 
+def test_a_version_cannot_be_archived_while_it_is_being_promoted(postgresql_engine: Engine) -> None:
+    with writing(postgresql_engine) as c:
+        register_model(c, versions=("1", "2"))
+    refused: list[registry.RegistryError] = []
+
+    def archive() -> None:
+        try:
+            with writing(postgresql_engine) as c:
+                registry.archive_version(c, "churn", "2", NOW)
+        except registry.RegistryError as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=archive)
+    with writing(postgresql_engine) as slow:
+        promote(slow, "2")
+        thread.start()
+        while thread.is_alive() and not somebody_waits_for_a_lock(postgresql_engine):
+            thread.join(0.01)
+    thread.join()
+
+    assert len(refused) == 1
+
+
 def somebody_waits_for_a_lock(engine: Engine) -> bool:
     with reading(engine) as c:
         return bool(c.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))

@@ -9,8 +9,9 @@ from sqlalchemy import Engine
 
 from storage import deployments, registry
 from storage.engine import writing
+from storage.predictions import UnknownVersion
 from storage.records import Model, Task
-from storage.registry import LayoutLookup, RegistryError, UnknownVersion
+from storage.registry import LayoutLookup, RegistryError
 from tests.factories import NOW, at, make_signature, make_version, register_model
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, inspect
 from storage.engine import reading, writing
 from storage.labels import record_labels
 from storage.records import Feature, FeatureType, Label, Signature, Task
-from storage.registry import LayoutLookup, view_name
-from storage.views import FIXED_COLUMNS, MOST_FEATURES, feature_columns
+from storage.registry import LayoutLookup
+from storage.views import FIXED_COLUMNS, MOST_FEATURES, feature_columns, view_name
 from tests.factories import at, make_prediction_row, record, register_model
 
 HOSTILE = [
