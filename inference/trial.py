@@ -48,8 +48,6 @@ class Trial:
 def learn(file: ModelFile, path: Path, target: str | None) -> Reference:
     """The reference in ``path``, as the model file needs it. Raises TableError or SignatureError."""
     frame = read_table(path)
-    if frame.empty:
-        raise SignatureError(f"The reference {path} has no rows; give it the data that the model was trained on, or some of it.")
     frame = frame.rename(columns=str)
     columns = feature_columns(list(frame.columns), target, file.feature_names, file.width)
     features = learn_features(frame, columns)
