@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from collector.statistics.comparison import Comparison, Difference
-    from storage.records import Deployment
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,6 +48,7 @@ def compare_versions(connection: Connection, model: str, a: str, b: str, *, sinc
     from collector.statistics.comparison import compare as judge
     from storage.deployments import current
     from storage.rollups import extent, load_layout, read_labels, read_predictions
+    from storage.splits import share_of, since_split
 
     if a == b:
         raise CommandError(f"{a} and {b} are the same version; name two different ones.")
@@ -68,29 +68,6 @@ def compare_versions(connection: Connection, model: str, a: str, b: str, *, sinc
         predictions = read_predictions(connection, layout, name, start, end)
         arms.append(arm(name, layout, predictions, read_labels(connection, layout, name, start, end)))
     return judge(arms[0], arms[1], expected_share_b=share)
-
-
-def since_split(connection: Connection, split: Deployment, versions: tuple[str, str]) -> datetime:
-    """From when the counts hold what was answered under the split alone.
-
-    Counts are kept by the minute. The minute in which the split began counts where the model had answered nothing in it
-    before; else the next one is the first.
-    """
-    from storage.predictions import list_predictions
-    from storage.rollups import bucket_around
-
-    buckets = [bucket_around(connection, split.model, version, split.at) for version in versions]
-    start = min((bucket for bucket in buckets if bucket is not None), default=split.at)
-    return split.at if list_predictions(connection, split.model, start=start, end=split.at, limit=1) else start
-
-
-def share_of(split: Deployment | None, a: str, b: str) -> float | None:
-    """The share of the traffic that b was meant to get, where the deployment in force splits between a and b."""
-    if split is None or split.challenger is None:
-        return None
-    if (split.champion, split.challenger) == (a, b):
-        return split.weight
-    return 1 - split.weight if (split.champion, split.challenger) == (b, a) else None
 
 
 def parse_since(text: str, at: datetime) -> datetime:

@@ -19,9 +19,9 @@ class Health(StrEnum):
 
     ALERT = "alert"
     FAILING = "failing"
+    SILENT = "silent"
     DRIFT = "drift"
     PENDING = "pending"
-    SILENT = "silent"
     LEARNING = "learning"
     HEALTHY = "healthy"
     IDLE = "idle"
@@ -119,12 +119,12 @@ def judge(
         return Health.ALERT
     if traffic.error_rate is not None and traffic.error_rate >= ERROR_RATE_LIMIT:
         return Health.FAILING
+    if deployed and (traffic.last_at is None or now - traffic.last_at > stale_after):
+        return Health.SILENT  # before drift: what was found in the last traffic is not news of the present
     if drift.drifted:
         return Health.DRIFT
     if alerts:
         return Health.PENDING
-    if deployed and (traffic.last_at is None or now - traffic.last_at > stale_after):
-        return Health.SILENT
     if not traffic.rows:
         return Health.IDLE
     return Health.HEALTHY if drift.judged else Health.LEARNING

@@ -16,7 +16,7 @@ import streamlit as st
 from sqlalchemy import Connection, Engine
 
 from dashboard.settings import DashboardSettings
-from storage import alerts, deployments, jobs, metrics, migrate, outbox, profiles, registry, rollups
+from storage import alerts, deployments, jobs, metrics, migrate, outbox, profiles, registry, rollups, splits
 from storage.engine import create_engine, reading
 from storage.records import (
     AlertEvent,
@@ -154,6 +154,17 @@ def prediction_counts(layout_id: int, version: str, start: datetime, end: dateti
 def label_counts(layout_id: int, version: str, start: datetime, end: datetime) -> LabelCounts:
     of = layout(layout_id)
     return _read(lambda c: rollups.read_labels(c, of, version, start, end))
+
+
+@_cached(FRESH_SECONDS)
+def split_began(model: str, a: str, b: str) -> datetime | None:
+    """From when the counts of two versions that share the traffic hold the split in force; None where they do not share it."""
+
+    def look(c: Connection) -> datetime | None:
+        split = deployments.current(c, model)
+        return None if split is None or splits.share_of(split, a, b) is None else splits.since_split(c, split, (a, b))
+
+    return _read(look)
 
 
 # ---------------------------------------------------------------------------------------------- metrics

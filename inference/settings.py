@@ -46,7 +46,11 @@ class InferenceSettings(Settings):
     max_body_bytes: ByteSize = Field(
         ByteSize(16 * 1024**2), gt=0, description="Largest request body; a larger one is answered with 413."
     )
-    max_rows: int = Field(10_000, ge=1, description="Most rows in one request; more are answered with 413.")
+    max_rows: int = Field(
+        5_000,
+        ge=1,
+        description="Most rows in one request; more are answered with 413. A request of up to 5,000 rows is logged whole or not at all.",
+    )
     poll_seconds: float = Field(
         0.5,
         gt=0,

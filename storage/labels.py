@@ -79,7 +79,9 @@ def _insert_new(c: Connection, model: str, new: Sequence[Label], now: datetime) 
     ]
     if not rows:
         return []
-    statement = insert(c, labels).on_conflict_do_nothing(index_elements=["prediction_id"]).returning(labels.c.prediction_id)
+    statement = (
+        insert(c, labels).on_conflict_do_nothing(index_elements=["prediction_id", "model"]).returning(labels.c.prediction_id)
+    )
     return list(c.scalars(statement, rows))
 
 
@@ -112,7 +114,7 @@ def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bu
             labels.c.label,
             labels.c.received_at,
         )
-        .join(labels, labels.c.prediction_id == predictions.c.id)
+        .join(labels, and_(labels.c.prediction_id == predictions.c.id, labels.c.model == predictions.c.model))
         .where(among(c, predictions.c.id, ids), predictions.c.status == Status.OK.value)
     )
     groups: dict[tuple[str, str, str, datetime], list[AnyRow]] = defaultdict(list)

@@ -174,7 +174,8 @@ labels = Table(
     "labels",
     metadata,
     Column("prediction_id", String, primary_key=True),
-    Column("model", String, nullable=False),
+    # In the key, so that a label that was sent to the wrong model does not stand in the way of the right one.
+    Column("model", String, primary_key=True),
     Column("label", String, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),

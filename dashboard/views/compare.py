@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import pandas as pd
 import streamlit as st
@@ -10,7 +11,8 @@ import streamlit as st
 from collector.statistics.comparison import Arm, Comparison, Difference, Outcome, Terms, arm, compare
 from dashboard import charts, page, queries
 from dashboard.texts import NOTHING, Texts, plain
-from storage.records import Deployment, Mode, PredictionCounts, Version
+from storage.records import Deployment, Version
+from storage.splits import share_of
 
 SIGNS = {Outcome.SHIP: "✔", Outcome.ROLL_BACK: "✖", Outcome.KEEP_RUNNING: "…", Outcome.UNHEALTHY: "▲"}
 SHARES = ("accuracy", "error_rate", "precision", "recall", "f1", "roc_auc")
@@ -71,22 +73,22 @@ def _role(texts: Texts, name: str, deployed: Deployment | None) -> str:
     return f"{name} · {texts('role.challenger')}" if deployed and name == deployed.challenger else name
 
 
-def expected_share(deployed: Deployment | None, a: str, b: str) -> float | None:
-    """The agreed share of ``b`` of both, None where the two do not share the traffic."""
-    if deployed is None or deployed.mode is Mode.SINGLE or {a, b} != {deployed.champion, deployed.challenger}:
-        return None
-    return deployed.weight if b == deployed.challenger else 1 - deployed.weight
-
-
 def _result(context: page.Context, a: Version, b: Version) -> None:
     start, end = context.shown.start, context.shown.end
-    arms = [_arm(version, queries.prediction_counts(version.layout_id, version.version, start, end), context) for version in (a, b)]
+    began = queries.split_began(a.model, a.version, b.version)
+    share = None
+    if began is not None and began < end:
+        # What was answered before the split was shared otherwise: it would fail the sample ratio and mix two times.
+        share = share_of(context.registry.deployed.get(a.model), a.version, b.version)
+        start = max(start, began)
+    arms = [_arm(version, start, end) for version in (a, b)]
     if not any(found.rows for found in arms):
         page.empty(context.texts("empty.range"), context.texts("empty.range_compare"))
         return
-    share = expected_share(context.registry.deployed.get(a.model), a.version, b.version)
     found = compare(arms[0], arms[1], expected_share_b=share)
     _verdict(context, found)
+    if start > context.shown.start:
+        st.caption(context.texts("compare.since_split", at=context.texts.time(start)))
     left, right = st.columns([2, 3], gap="medium")
     with left:
         _arms(context, found, share)
@@ -96,8 +98,9 @@ def _result(context: page.Context, a: Version, b: Version) -> None:
     _method(context)
 
 
-def _arm(version: Version, predictions: PredictionCounts, context: page.Context) -> Arm:
-    labels = queries.label_counts(version.layout_id, version.version, context.shown.start, context.shown.end)
+def _arm(version: Version, start: datetime, end: datetime) -> Arm:
+    predictions = queries.prediction_counts(version.layout_id, version.version, start, end)
+    labels = queries.label_counts(version.layout_id, version.version, start, end)
     return arm(version.version, queries.layout(version.layout_id), predictions, labels)
 
 

@@ -116,7 +116,7 @@ def upgrade() -> None:
         sa.Column("at", TIME, nullable=False),
         sa.Column("received_at", TIME, nullable=False),
         sa.Column("counted", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.PrimaryKeyConstraint("prediction_id", name=op.f("pk_labels")),
+        sa.PrimaryKeyConstraint("prediction_id", "model", name=op.f("pk_labels")),
         sqlite_with_rowid=False,
     )
     op.create_index(

@@ -414,7 +414,7 @@ def test_a_full_spool_refuses_unless_told_otherwise(sqlite_engine: Engine, home:
 
 
 def test_power_durability_answers_after_the_disk_has_confirmed(sqlite_engine: Engine, home: Path) -> None:
-    settings = settings_for(sqlite_engine, home, durability="power")
+    settings = settings_for(sqlite_engine, home, durability="power", max_rows=6000)
     register_cancer(sqlite_engine, settings)
 
     answer = post(settings, "/v1/models/cancer/predict", {"instances": [ROW] * 6000})

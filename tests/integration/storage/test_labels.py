@@ -129,6 +129,18 @@ def test_a_label_for_a_prediction_of_another_model_is_unknown_and_never_counted(
     assert stored.label is None
 
 
+def test_a_label_sent_to_the_wrong_model_does_not_stand_in_the_way_of_the_right_one(engine: Engine) -> None:
+    with writing(engine) as c:
+        churn = register_model(c)
+        fraud = register_model(c, "fraud")
+        record(c, [make_prediction_row(1)])
+        send(c, [label(1, "no")], model="fraud")
+
+        assert send(c, [label(1)]) == (1, 0, 0)
+        assert counts_of(c, churn).rows == 1
+        assert counts_of(c, fraud).rows == 0
+
+
 def test_labels_of_failed_predictions_are_done_with_but_not_counted(engine: Engine) -> None:
     with writing(engine) as c:
         layout = register_model(c)

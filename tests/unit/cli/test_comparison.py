@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.comparison import parse_since, share_of
+from cli.comparison import parse_since
 from cli.errors import UsageProblem
 from storage.records import Deployment, Mode
+from storage.splits import share_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SPLIT = Deployment(
