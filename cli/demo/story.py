@@ -30,6 +30,7 @@ from cli.demo.tables import Prepared
 from cli.demo.traffic import Batch, Traffic, batches_of, request_size
 from cli.errors import CommandError
 from cli.session import actor
+from cli.supervise import check_ports, hold_home
 from cli.up import Plan, make_plan
 from inference.settings import InferenceSettings
 from storage import keys
@@ -117,8 +118,10 @@ def staged(load: Callable[[], Prepared], model: str, rule_file: dict[str, object
     The services start first; data and models are prepared meanwhile.
     """
     with ExitStack() as cleanup:
-        home = InferenceSettings.load().home.resolve()
-        home.mkdir(parents=True, exist_ok=True)
+        plan = make_plan()
+        home = plan.home
+        with hold_home(home):  # asked before anything starts, or another stack's /ready would be taken for our own
+            check_ports(plan.host, plan.ports)
         inbox = Inbox(home / "demo-inbox.jsonl")
         stand_ins = cleanup.enter_context(StandIns(inbox))
         rules.write(home / "demo-rules.yml", rule_file)
@@ -130,7 +133,6 @@ def staged(load: Callable[[], Prepared], model: str, rule_file: dict[str, object
             "MODELWATCH_DEMO_INBOX": str(inbox.path),
         }
         os.environ.update(environment)
-        plan = make_plan()
         stack = cleanup.enter_context(Stack(plan, environment))
         prepared, files = _prepare(load, cleanup, narrator)
         with narrator.step("Waiting for the services …"):

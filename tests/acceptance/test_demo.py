@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -110,3 +111,14 @@ def test_accuracy_of_the_linear_model_is_what_it_should_be_before_the_shift(stor
     values = [point.value for point in points if point.window_seconds == 10 and (point.n_current or 0) >= 150 and point.value]
     assert values
     assert min(values) > 0.93  # 0.979 on the held-out rows
+
+
+def test_port_of_another_program_ends_the_demo_before_it_begins(tmp_path: Path) -> None:
+    environment = environment_for(tmp_path)
+    with socket.create_server(("127.0.0.1", int(environment["MODELWATCH_INFERENCE_PORT"]))):
+        result = run_command(tmp_path, environment, "demo", "--once")
+
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "set MODELWATCH_INFERENCE_PORT to another one" in result.stderr
+    assert not (tmp_path / "home" / "demo-rules.yml").exists()
