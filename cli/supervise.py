@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -119,23 +119,24 @@ def port_problem(host: str, port: int) -> str | None:
 def hold_home(home: Path) -> Iterator[None]:
     """Hold the home folder for one stack. Raises HomeInUse with the process id of the stack that has it."""
     run = home / "run"
+    descriptor = -1
     try:
         run.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(run / "up.pid", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise CommandError(
-            f"The home folder {home} cannot be written ({error.strerror}); set MODELWATCH_HOME to another one."
-        ) from error
-    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
     except BlockingIOError:
         owner = os.read(descriptor, 32).decode("ascii", "replace").strip() or "unknown"
         os.close(descriptor)
         raise HomeInUse(
             f"Another stack (process {owner}) runs on {home}; stop it, or set MODELWATCH_HOME to a folder of its own."
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        advice = "make space" if error.errno == errno.ENOSPC else "set MODELWATCH_HOME to another one"
+        raise CommandError(f"The home folder {home} cannot be written ({error.strerror}); {advice}.") from error
     try:
         yield
     finally:
@@ -176,7 +177,8 @@ class Supervisor:
         assert child.process.stdout is not None
         child.pump = threading.Thread(target=self._pump, args=(service.name, child.process.stdout), daemon=True)
         child.pump.start()
-        pid_file(self.home, service.name).write_text(str(child.process.pid), encoding="ascii")
+        with suppress(OSError):  # a disk that is full or read-only must not end the stack; the file is for people
+            pid_file(self.home, service.name).write_text(str(child.process.pid), encoding="ascii")
 
     def watch(self, now: float) -> None:
         """Notice deaths and start again whose pause is over. Raises ServiceFailed where the settings are at fault."""
@@ -206,7 +208,8 @@ class Supervisor:
             self.say(f"{child.service.name} did not stop within {GRACE_SECONDS:.0f} seconds and is killed.")
         _signal_group(child.process, signal.SIGKILL)  # the group may hold grandchildren still
         child.process.wait()
-        pid_file(self.home, child.service.name).unlink(missing_ok=True)
+        with suppress(OSError):
+            pid_file(self.home, child.service.name).unlink()
         if child.pump is not None:
             child.pump.join(timeout=1)
 
@@ -216,7 +219,8 @@ class Supervisor:
         if child.pump is not None:
             child.pump.join(timeout=1)
         child.process = None
-        pid_file(self.home, child.service.name).unlink(missing_ok=True)
+        with suppress(OSError):
+            pid_file(self.home, child.service.name).unlink()
         if status == EXIT_USAGE and child.deaths == 0 and now - child.started_at < STEADY_SECONDS:
             raise ServiceFailed(f"{child.service.name} cannot start: {last_line(self.log_path(child.service.name))}")
         child.deaths = 1 if now - child.started_at >= STEADY_SECONDS else child.deaths + 1
@@ -234,21 +238,28 @@ class Supervisor:
     def _pump(self, name: str, stream: IO[bytes]) -> None:
         """Copy a child's output into its log file, line by line; the file is put aside when it has grown too long."""
         path = self.log_path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        log = path.open("ab")
-        for line in stream:
-            try:
-                if log.tell() + len(line) > LOG_BYTES:
-                    log.close()
-                    path.replace(path.with_suffix(".log.1"))
-                    log = path.open("ab")
-                log.write(line)
-                log.flush()
-            except OSError:
-                pass  # a full disk must not block the child, which waits for us to read
-            if self.echo is not None:
-                self.echo(f"{name:<9} | {line.decode('utf-8', 'replace').rstrip()}")
-        log.close()
+        log: IO[bytes] | None = None
+        with stream:
+            for line in stream:
+                try:
+                    log = log or _open_log(path)
+                    if log.tell() + len(line) > LOG_BYTES:
+                        log.close()
+                        log = None
+                        path.replace(path.with_suffix(".log.1"))
+                        log = _open_log(path)
+                    log.write(line)
+                except OSError:
+                    pass  # a full disk must not block the child, which waits for us to read
+                if self.echo is not None:
+                    self.echo(f"{name:<9} | {line.decode('utf-8', 'replace').rstrip()}")
+        if log is not None:
+            log.close()
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("ab", buffering=0)  # a buffer would hold on to what a full disk refused
 
 
 def _signal_group(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:
