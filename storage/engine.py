@@ -110,10 +110,10 @@ def is_unavailable(error: Exception) -> bool:
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         return state in _UNAVAILABLE_STATES or state[:2] in _UNAVAILABLE_CLASSES
-    name, message = type(error.orig).__name__, str(error.orig)
-    if name == "OperationalError":
+    names, message = {kind.__name__ for kind in type(error.orig).__mro__}, str(error.orig)
+    if "OperationalError" in names:  # or one of its kinds: a server that hangs is psycopg's ConnectionTimeout
         return "no such" not in message  # a missing SQLite table is a fault of ours, not of the connection
-    return name == "InterfaceError" or "not a database" in message or "malformed" in message
+    return "InterfaceError" in names or "not a database" in message or "malformed" in message
 
 
 def first_line(error: DBAPIError | PoolTimeoutError) -> str:

@@ -6,11 +6,12 @@ import fcntl
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Engine, event, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
-from storage.engine import DatabaseUnavailable, create_engine, reading, translated, writing
+from storage.engine import DatabaseUnavailable, create_engine, is_unavailable, reading, translated, writing
 from storage.schema import models
 from tests.factories import NOW
 
@@ -135,6 +136,12 @@ def test_a_fault_of_the_statement_is_not_taken_for_an_outage(engine: Engine) -> 
     with pytest.raises(Exception, match="nothing_here") as caught, translated(engine), reading(engine) as c:
         c.execute(text("SELECT * FROM nothing_here"))
     assert not isinstance(caught.value, DatabaseUnavailable)
+
+
+def test_a_server_that_accepts_and_never_answers_is_an_outage() -> None:
+    hangs = OperationalError("connect", {}, psycopg.errors.ConnectionTimeout("connection timeout expired"))
+
+    assert is_unavailable(hangs)
 
 
 def test_a_connection_that_the_server_ended_is_an_outage_and_the_next_one_works(postgresql_engine: Engine) -> None:
