@@ -161,7 +161,11 @@ def parse_json(content: Json) -> Any:
     try:
         return json.loads(bytes(content))
     except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "it is not UTF-8 text or nests too deeply"
+        reason = (
+            error.msg
+            if isinstance(error, json.JSONDecodeError)
+            else "it is not UTF-8 text, nests too deeply or holds a number of thousands of digits"
+        )
         raise Problem(HTTPStatus.BAD_REQUEST, f"The body is not readable as JSON: {reason}.") from error
 
 

@@ -89,7 +89,12 @@ def _feature(name: str, column: pd.Series[Any]) -> Feature:
         return Feature(name=name, type=kind, missing_allowed=missing_allowed, categories=tuple(str(value) for value, _ in frequent))
     if kind is FeatureType.BOOLEAN or not values:
         return Feature(name=name, type=kind, missing_allowed=missing_allowed)
-    numbers = [float(value) for value in values]
+    try:
+        numbers = [float(value) for value in values]
+    except OverflowError:
+        raise SignatureError(
+            f"The column {name} of the reference holds whole numbers of hundreds of digits; replace them, or leave them empty for missing."
+        ) from None
     low, high = min(numbers), max(numbers)
     if math.isinf(low) or math.isinf(high):
         raise SignatureError(

@@ -61,6 +61,8 @@ class SecretFiles(PydanticBaseSettingsSource):
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
         except OSError as error:
             raise SettingsError(f"{variable}: cannot read {path} ({error.strerror}).") from error
+        except UnicodeDecodeError as error:
+            raise SettingsError(f"{variable}: {path} is not UTF-8 text.") from error
 
     def __call__(self) -> dict[str, Any]:
         values = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}

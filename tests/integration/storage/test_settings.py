@@ -63,6 +63,14 @@ def test_a_file_of_a_secret_that_is_not_there_is_a_sentence(monkeypatch: pytest.
         Settings.load()
 
 
+def test_a_file_of_a_secret_that_is_no_text_is_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("MODELWATCH_DATABASE_URL_FILE", str(tmp_path / "secret"))
+
+    with pytest.raises(SettingsError, match=r"MODELWATCH_DATABASE_URL_FILE: .*secret is not UTF-8 text"):
+        Settings.load()
+
+
 @pytest.mark.parametrize("content", [b"home = ", b"\xff\xfe", b"= 3"])
 def test_a_settings_file_that_is_no_toml_is_a_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "modelwatch.toml").write_bytes(content)

@@ -71,7 +71,11 @@ def test_columns_that_do_not_fit_are_named(
 
 @pytest.mark.parametrize(
     ("column", "message"),
-    [(pd.Series(pd.to_datetime(["2026-01-01"])), "of type datetime"), (pd.Series([1.0, np.inf]), "infinite")],
+    [
+        (pd.Series(pd.to_datetime(["2026-01-01"])), "of type datetime"),
+        (pd.Series([1.0, np.inf]), "infinite"),
+        (pd.Series([1, 10**400]), "hundreds of digits"),
+    ],
 )
 def test_a_column_that_no_request_can_carry_is_refused(column: pd.Series[Any], message: str) -> None:
     with pytest.raises(SignatureError, match=message):
