@@ -183,7 +183,7 @@ class Catalogue:
             self._is_schema_known = True
         with reading(self._engine) as c:
             newest = deployments.newest_id(c)
-            keys_exist = keys.any_active(c)
+            keys_exist = keys.any_made(c)
             is_due = newest != self._newest_deployment or now - self._versions_read >= VERSIONS_SECONDS
             if not is_due and keys_exist == self.snapshot.keys_exist:
                 return

@@ -69,5 +69,10 @@ def any_active(c: Connection) -> bool:
     return bool(c.scalar(select(exists().where(api_keys.c.revoked_at.is_(None)))))
 
 
+def any_made(c: Connection) -> bool:
+    """Whether there ever was a key: from then on keys are asked for, so that revoking the last one shuts the door, not opens it."""
+    return bool(c.scalar(select(exists().select_from(api_keys))))
+
+
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -192,7 +192,7 @@ def _prepare(load: Callable[[], Prepared], cleanup: ExitStack, narrator: Narrato
 def _key(engine: Engine, cleanup: ExitStack) -> str | None:
     """A key for the length of the demo, where this installation asks for keys."""
     with writing(engine) as c:
-        if not keys.any_active(c):
+        if not keys.any_made(c):
             return None
         key = keys.create_key(c, Scope.ADMIN, "demo", datetime.now(UTC))
 

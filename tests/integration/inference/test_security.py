@@ -126,6 +126,18 @@ def test_the_first_key_closes_the_port(engine: Engine, settings: InferenceSettin
     asyncio.run(story())
 
 
+def test_revoking_the_last_key_does_not_open_the_port_again(engine: Engine, settings: InferenceSettings) -> None:
+    text = make_key(engine, Scope.READ)
+    with writing(engine) as c:
+        assert keys.revoke(c, text.split("_")[1], NOW)
+
+    async def story() -> int:
+        async with serving(settings) as (client, _):
+            return (await client.get("/v1/models")).status_code
+
+    assert asyncio.run(story()) == 401
+
+
 def test_a_port_that_others_reach_needs_a_key_to_start(engine: Engine, home: Path) -> None:
     public = settings_for(engine, home, host="0.0.0.0")
 
