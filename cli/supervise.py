@@ -239,6 +239,8 @@ class Supervisor:
         """Copy a child's output into its log file, line by line; the file is put aside when it has grown too long."""
         path = self.log_path(name)
         log: IO[bytes] | None = None
+        with suppress(OSError):
+            log = _open_log(path)  # also for a service that has nothing to say: its log is where people look first
         with stream:
             for line in stream:
                 try:
