@@ -128,7 +128,8 @@ def test_service_fires_tells_resolves_and_stops(service: Service, engine: Engine
         assert "RESOLVED" in posted[1].text
         assert received[1]["In-Reply-To"] == received[0]["Message-ID"]
         assert state(engine) == "resolved"
-        assert 'modelwatch_notifications_total{channel="email",outcome="sent"} 2.0' in service.metrics()
+        # Counted after the server has accepted the mail, so a moment after it was received.
+        await_that(lambda: service.serves('modelwatch_notifications_total{channel="email",outcome="sent"} 2.0'))
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     assert "secret" not in service.said()
