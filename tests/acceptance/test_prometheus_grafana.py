@@ -34,10 +34,7 @@ PROMETHEUS = shutil.which("prometheus")
 PORTS = {"modelwatch-inference": "INFERENCE", "modelwatch-collector": "COLLECTOR", "modelwatch-alerts": "ALERTS"}
 VARIABLES = {"$model": ".+", "$version": ".+", "$__rate_interval": "15s", "${datasource}": "prometheus"}
 
-pytestmark = [
-    pytest.mark.acceptance,
-    pytest.mark.skipif(PROMETHEUS is None, reason="Prometheus is not installed"),
-]
+pytestmark = pytest.mark.acceptance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +179,7 @@ def prometheus_configuration(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def prometheus_command(home: Path, port: int) -> list[str]:
-    assert PROMETHEUS is not None
+    assert PROMETHEUS is not None, "Prometheus is missing; `make test` installs it"
     return [
         PROMETHEUS,
         f"--config.file={home / 'prometheus.yml'}",

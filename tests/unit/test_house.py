@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 from functools import cache
@@ -17,7 +16,6 @@ import yaml
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 REGISTRY_HOSTS = re.compile("|".join((r"pypi\.(?:org|python)", r"python" + r"hosted\.org", r"npm" + r"js\.", r"crates\." + r"io")))
-PROMTOOL = shutil.which("promtool")
 
 
 @cache
@@ -149,7 +147,6 @@ def test_unfit_python_is_refused_in_one_sentence(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- Prometheus and Grafana
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
 @pytest.mark.parametrize(
     "arguments",
     [("check", "config", "prometheus.yml"), ("check", "rules", "rules.yml"), ("test", "rules", "rules_test.yml")],
