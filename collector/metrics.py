@@ -162,13 +162,13 @@ def job_family(runs: Iterable[JobRun]) -> Metric:
 
 @dataclass(slots=True)
 class HostLoad:
-    """CPU load since the scrape before."""
+    """CPU load since the scrape before, or since this was made."""
 
-    busy: float | None = None
-    at: float = 0.0
+    busy: float | None = field(default_factory=lambda: host_totals().cpu_seconds)
+    at: float = field(default_factory=time.monotonic)
 
     def percent(self) -> float | None:
-        """None at the first scrape."""
+        """None where this system does not tell."""
         busy, now = host_totals().cpu_seconds, time.monotonic()
         before, elapsed = self.busy, now - self.at
         self.busy, self.at = busy, now

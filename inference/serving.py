@@ -25,6 +25,7 @@ from inference.rows import Row, parse_json
 from inference.security import Gate
 from inference.settings import InferenceSettings
 from inference.spool import Spool, SpoolUnavailable
+from inference.turns import Turns
 from storage.records import Scalar, Scope, Status
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class PredictionService:
         self.max_body_bytes = int(settings.max_body_bytes)
         self._spool = spool
         self._is_durable = spool is not None and spool.durability == "power"
+        self._turns = Turns(spool.append_all if spool is not None else lambda items: [None] * len(items))
         self._make_ids = IdMaker()
 
     def choose(
@@ -171,6 +173,7 @@ class PredictionService:
         odd = version.watch.odd(rows)
         version.meter.add_predictions(call.route.role, len(rows), len(odd) if odd else 0, finished - started)
         if self._spool is None:
+            await self._turns.add(b"", 0)  # so that logging is measured against the same turns
             return outputs, True
         record = LogRecord(
             at=at,
@@ -225,7 +228,7 @@ class PredictionService:
             elif self._is_durable:
                 await self.append(encode(record), count)
             else:
-                self._spool.append(encode(record), count)  # type: ignore[union-attr]
+                await self._turns.add(encode(record), count)
         except SpoolUnavailable as error:
             if error.serve_unlogged:
                 return False

@@ -210,6 +210,12 @@ class Spool:
             self._records += records
             self._unsynced.append(payload)
 
+    def append_all(self, items: Sequence[tuple[bytes, int]]) -> list[Exception | None]:
+        """As one ``append`` after the other, but with one write where they fit; a refused one has its exception in its place."""
+        with self._lock:
+            taken = self._append_at_once(items)
+        return [None] * taken + [self._try_append(payload, records) for payload, records in items[taken:]]
+
     async def append_durable(self, payload: bytes, records: int = 1) -> None:
         """As ``append``; with durability ``power`` it returns when the disk has confirmed the payload."""
         if self.durability == "process":
@@ -255,6 +261,29 @@ class Spool:
         os.close(self._folder_lock)
 
     # ------------------------------------------------------------------------------------------ room, with the lock held
+
+    def _append_at_once(self, items: Sequence[tuple[bytes, int]]) -> int:
+        """How many of the items were taken: all, none where there is something to decide, or what a full disk took whole."""
+        frames = [segments.frame(self._marker, payload) for payload, _ in items]
+        size = sum(map(len, frames))
+        if self._offset + size - FRAME_HEAD.size > self._limit:
+            return 0
+        try:
+            written = os.write(self._descriptor, b"".join(frames))
+        except OSError:
+            return 0
+        taken, whole = len(frames), size
+        while whole > written:
+            taken -= 1
+            whole -= len(frames[taken])
+        # A whole frame stays, because the uploader may have read it by now; what follows the last one is cut off.
+        self._offset += whole
+        self._records += sum(records for _, records in items[:taken])
+        self._unsynced += [payload for payload, _ in items[:taken]]
+        if written > whole:
+            with suppress(OSError):
+                self._cut_back(written - whole)
+        return taken
 
     def _make_room(self, length: int, records: int) -> None:
         """The rare part of append: end a segment, or say why there is no room."""
@@ -410,7 +439,7 @@ class Spool:
     def _run(self) -> None:
         while not self._stop.is_set():
             group = self._next_group()
-            refusals = [self._try_append(item) for item in group]
+            refusals = self.append_all([(item.payload, item.records) for item in group]) if group else []
             failure = self._sync()
             _resolve(group, [refusal or failure for refusal in refusals])
             try:
@@ -435,9 +464,9 @@ class Spool:
             for _ in range(4096):
                 yield self._waiting.get_nowait()
 
-    def _try_append(self, item: _Waiting) -> Exception | None:
+    def _try_append(self, payload: bytes, records: int) -> Exception | None:
         try:
-            self.append(item.payload, item.records)
+            self.append(payload, records)
         except (SpoolUnavailable, ValueError) as error:
             return error
         return None

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.ports import free_port
+
 
 @dataclass(slots=True)
 class SidecarProcess:
@@ -70,13 +72,6 @@ class SidecarProcess:
 def _is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
+
+from tests.ports import free_ports
 
 PORTS = ("INFERENCE_PORT", "DASHBOARD_PORT", "COLLECTOR_PORT", "ALERTS_PORT")
 STOP_SECONDS = 40.0
@@ -25,15 +26,6 @@ def environment_for(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MODELWATCH_")}
     ports = dict(zip(PORTS, map(str, free_ports(len(PORTS))), strict=True))
     return kept | {"MODELWATCH_HOME": str(folder / "home")} | {f"MODELWATCH_{name}": port for name, port in ports.items()}
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports that nothing listens on at this moment, all different."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def run_command(

@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 from storage.engine import create_engine, writing
 from tests.integration.dashboard import stories
 from tests.integration.dashboard.stories import Story
-from tests.integration.dashboard.test_serve import free_port, running
+from tests.integration.dashboard.test_serve import running
+from tests.ports import free_port
 
 pytestmark = pytest.mark.acceptance
 

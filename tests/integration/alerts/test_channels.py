@@ -15,8 +15,9 @@ from alerts.channels.slack import SlackBot, SlackWebhook
 from alerts.messages import Kind, Message
 from alerts.settings import AlertsSettings, make_channels
 from alerts.testnotify import send_test
-from tests.fakes import Answer, FakeMail, FakeSlack, unused_port
+from tests.fakes import Answer, FakeMail, FakeSlack
 from tests.integration.alerts.stage import certificate_file, secure_settings, settings_for
+from tests.ports import free_port
 from tests.unit.alerts.rows import NOW
 
 MESSAGE = Message(kind=Kind.FIRING, key="k:firing", title="A: churn", summary="It drifted.", at=NOW, severity="critical")
@@ -117,7 +118,7 @@ def test_mail_that_every_address_refuses_is_rejected(mail: FakeMail) -> None:
 
 
 def test_mail_server_that_is_not_there_is_unreachable() -> None:
-    server = MailServer(host="127.0.0.1", port=unused_port(), sender="watch@example.com", tls="none")
+    server = MailServer(host="127.0.0.1", port=free_port(), sender="watch@example.com", tls="none")
 
     assert refused(Email(server)).fault is Fault.UNREACHABLE
 
@@ -166,7 +167,7 @@ def test_endless_answer_is_not_read_to_its_end(slack: FakeSlack) -> None:
 
 
 def test_errors_carry_no_address(slack: FakeSlack) -> None:
-    url = f"http://127.0.0.1:{unused_port()}/services/the-secret"
+    url = f"http://127.0.0.1:{free_port()}/services/the-secret"
 
     error = refused(SlackWebhook(url), Address())
 

@@ -17,8 +17,9 @@ from sqlalchemy import Engine
 from storage import alerts, metrics
 from storage.engine import create_engine, reading, writing
 from storage.records import AlertRow, MetricPoint
-from tests.fakes import FakeMail, FakeSlack, unused_port
+from tests.fakes import FakeMail, FakeSlack
 from tests.integration.alerts.stage import RULES, start_service
+from tests.ports import free_port
 
 QUICK_RULES = RULES.replace("interval: 10s", "interval: 200ms").replace("for: 20s", "for: 1s").replace("for: 10s", "for: 500ms")
 
@@ -31,7 +32,7 @@ class Service:
         self.log = folder / "alert.log"
         self.rules = folder / "rules.yml"
         self.rules.write_text(QUICK_RULES, encoding="utf-8")
-        self.port = unused_port()
+        self.port = free_port()
         self.environment = {
             "MODELWATCH_HOME": str(folder / "home"),
             "MODELWATCH_DATABASE_URL": url,

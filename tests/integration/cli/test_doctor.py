@@ -17,6 +17,7 @@ from storage.engine import writing
 from storage.settings import Settings
 from tests.factories import make_version, register_model
 from tests.integration.cli.conftest import Run
+from tests.ports import free_ports
 
 
 def problems(run: Run) -> dict[str, str]:
@@ -26,7 +27,7 @@ def problems(run: Run) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.acceptance.stacks import PORTS, free_ports
+    from tests.acceptance.stacks import PORTS
 
     for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True):
         monkeypatch.setenv(f"MODELWATCH_{name}", str(port))

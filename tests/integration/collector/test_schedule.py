@@ -30,14 +30,9 @@ from storage.service import exporting
 from storage.settings import SettingsError
 from tests.integration.collector.test_jobs import Bench
 from tests.integration.collector.traffic import label, predictions, register, send, settings_for
+from tests.ports import free_port
 
 START = "import collector.schedule as s, collector.settings as c, logging; logging.basicConfig(level='INFO'); raise SystemExit(s.run(c.CollectorSettings.load()))"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(check: Callable[[], bool], what: str, seconds: float = 20) -> None:

@@ -19,15 +19,10 @@ from dashboard.serve import hand_over, require_free_port
 from dashboard.settings import DashboardSettings
 from storage.settings import SettingsError
 from tests.integration.dashboard.conftest import Place
+from tests.ports import free_port
 
 RUN = "import sys; from dashboard.serve import run; from dashboard.settings import DashboardSettings; sys.exit(run(DashboardSettings.load()))"
 START_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def await_true(holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:

@@ -17,8 +17,9 @@ from inference.settings import InferenceSettings
 from storage.engine import reading
 from storage.schema import predictions
 from storage.settings import SettingsError
-from tests.acceptance.sidecar_process import SidecarProcess, free_port, sidecar
+from tests.acceptance.sidecar_process import SidecarProcess, sidecar
 from tests.integration.inference.serving import ROW, register_cancer, settings_for
+from tests.ports import free_port
 
 
 def test_a_port_in_use_is_told_with_its_variable(home: Path) -> None:

@@ -197,6 +197,43 @@ def test_unreadable_name_is_replaced(tmp_path: Path) -> None:
     assert spool_folder.writer_id(tmp_path) == name
 
 
+# ---------------------------------------------------------------------------------------------- several at once
+
+
+def test_payloads_appended_at_once_stand_behind_each_other(tmp_path: Path) -> None:
+    with opened(tmp_path / "0") as spool:
+        spool.append(b"before")
+        outcomes = spool.append_all([(payload, 2) for payload in numbered(50)])
+        spool.append(b"after")
+
+        assert outcomes == [None] * 50
+        assert spool.state().records_total == 102
+
+    assert everything_in(tmp_path / "0") == [b"before", *numbered(50), b"after"]
+
+
+def test_payloads_that_do_not_fit_into_the_segment_together_begin_the_next(tmp_path: Path) -> None:
+    with opened(tmp_path / "0", segment_bytes=1000) as spool:
+        outcomes = spool.append_all([(payload, 1) for payload in numbered(50)])
+
+        assert len(spool_folder.segment_names(tmp_path / "0")) > 1
+
+    assert outcomes == [None] * 50
+    assert everything_in(tmp_path / "0") == numbered(50)
+
+
+def test_of_payloads_appended_at_once_only_those_without_room_are_refused(tmp_path: Path) -> None:
+    with opened(tmp_path / "0", max_bytes=1000) as spool:
+        outcomes = spool.append_all(
+            [(b"small", 1), (bytes(5000), 3), (bytes(segments.MAX_PAYLOAD_BYTES + 1), 1), (b"small too", 1)]
+        )
+
+        assert [type(outcome) for outcome in outcomes] == [type(None), SpoolFull, ValueError, type(None)]
+        assert spool.state().rejected_total == 3
+
+    assert everything_in(tmp_path / "0") == [b"small", b"small too"]
+
+
 # ---------------------------------------------------------------------------------------------- durability power
 
 
@@ -411,6 +448,36 @@ def test_free_space_that_must_stay_is_left(tmp_path: Path) -> None:
         with pytest.raises(SpoolFull):
             spool.append(PAYLOAD)
         assert not spool.state().writable
+
+
+_FILL_AT_ONCE_TO_FILE_LIMIT = """
+import resource, sys
+from pathlib import Path
+from inference.spool import Spool, SpoolFull
+from inference.spool_reader import Position, SpoolReader
+folder = Path(sys.argv[1])
+spool = Spool.open(folder, free_floor=0, segment_bytes=1 << 20)
+payload = lambda number: f"{number:06d}".encode().ljust(100 + number % 50, b".")
+resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
+first = spool.append_all([(payload(number), 1) for number in range(40)])
+batch = SpoolReader(folder).read(None)  # what the uploader sees at the worst moment
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+second = spool.append_all([(payload(number), 1) for number in range(40, 80)])
+spool.close()
+taken = [number for number, outcome in enumerate([*first, *second]) if outcome is None]
+refused = {type(outcome) for outcome in first if outcome is not None}
+rest = SpoolReader(folder, writer_check_seconds=0).read(Position(str(batch.segment), batch.end))
+assert refused == {SpoolFull} and second == [None] * 40 and 5 < len(taken) - 40 < 20, (refused, taken)
+assert [frame.payload for frame in (*batch.frames, *rest.frames)] == [payload(number) for number in taken]
+assert not batch.gaps and not rest.gaps
+"""
+
+
+def test_what_a_full_disk_took_whole_of_a_write_stays_where_the_uploader_read_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _FILL_AT_ONCE_TO_FILE_LIMIT, str(tmp_path / "0")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
 
 
 _FILL_TO_FILE_LIMIT = """
