@@ -24,8 +24,20 @@ from inference.signature import SignatureError, column_texts
 from inference.trial import Reference, Trial, learn, try_model
 from storage import audit, deployments, profiles, registry, rollups
 from storage.engine import reading, writing
-from storage.layouts import build_layout, category_text, count_predictions, schema_hash
-from storage.records import AuditEntry, FeatureType, Format, Layout, Model, Profile, Task, Version
+from storage.layouts import build_layout, category_text, count_labels, count_predictions, schema_hash
+from storage.records import (
+    PREDICTION_COLUMN,
+    SCORE_COLUMN,
+    AuditEntry,
+    FeatureType,
+    Format,
+    LabelCounts,
+    Layout,
+    Model,
+    Profile,
+    Task,
+    Version,
+)
 from storage.settings import Settings
 from storage.tables import TableError
 
@@ -213,16 +225,27 @@ def _profile(version: Version, layout: Layout, reference: Reference, trial: Tria
         layout_id=layout.id,
         rows=len(reference.rows),
         counts=count_predictions(layout, reference.rows, trial.outputs.scores, texts),
+        labels=_labels(layout, reference, trial, texts),
         performance=trial.performance,
-        sample=_sample(reference),
+        sample=_sample(reference, trial, texts),
         created_at=now,
     )
 
 
-def _sample(reference: Reference) -> bytes:
-    """At most SAMPLE_ROWS rows, the same ones each time, as Parquet: the features, then the target."""
+def _labels(layout: Layout, reference: Reference, trial: Trial, texts: list[str]) -> LabelCounts:
+    """The counts of the rows whose target is known."""
+    known = [(index, text) for index, text in enumerate(reference.targets or ()) if text is not None]
+    rows = [index for index, _ in known]
+    scores = [trial.outputs.scores[index] for index in rows]
+    return count_labels(layout, scores, [texts[index] for index in rows], [text for _, text in known], [0.0] * len(known))
+
+
+def _sample(reference: Reference, trial: Trial, texts: list[str]) -> bytes:
+    """At most SAMPLE_ROWS rows, the same ones each time, as Parquet: features, target, what the version answered."""
     names = [*reference.signature.names, *([reference.signature.target] if reference.signature.target else [])]
-    frame = reference.frame[names]
+    frame = reference.frame[names].copy()
+    frame[PREDICTION_COLUMN] = texts
+    frame[SCORE_COLUMN] = trial.outputs.scores
     if len(frame) > SAMPLE_ROWS:
         frame = frame.sample(SAMPLE_ROWS, random_state=0).sort_index()
     texts = [feature.name for feature in reference.signature.features if feature.type is FeatureType.CATEGORY]

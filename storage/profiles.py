@@ -6,13 +6,13 @@ from sqlalchemy import Connection, select
 
 from storage.arrays import pack_floats, pack_ints, unpack_floats, unpack_ints
 from storage.dialects import upsert
-from storage.layouts import empty_prediction_counts
+from storage.layouts import empty_label_counts, empty_prediction_counts
 from storage.records import Layout, Profile
 from storage.schema import profiles
 
 
 def save_profile(c: Connection, profile: Profile) -> None:
-    """Stores the profile in place of the one that the version had. The latency of the counts is not kept."""
+    """Stores the profile in place of the one that the version had. Latencies and label delays are not kept."""
     row = {
         "model": profile.model,
         "version": profile.version,
@@ -22,6 +22,12 @@ def save_profile(c: Connection, profile: Profile) -> None:
         "moments": pack_floats(profile.counts.moments),
         "classes": pack_ints(profile.counts.classes),
         "performance": profile.performance,
+        "label_rows": profile.labels.rows,
+        "label_bins": pack_ints(profile.labels.score_by_class),
+        "label_moments": pack_floats(profile.labels.residuals),
+        "label_classes": pack_ints(profile.labels.confusion),
+        "thresholds": profile.thresholds,
+        "constraints": profile.constraints,
         "sample": profile.sample,
         "created_at": profile.created_at,
     }
@@ -38,13 +44,21 @@ def load_profile(c: Connection, model: str, version: str, layout: Layout) -> Pro
     counts.bins = unpack_ints(row.bins, counts.bins.size)
     counts.moments = unpack_floats(row.moments, counts.moments.size).reshape(counts.moments.shape)
     counts.classes = unpack_ints(row.classes, counts.classes.size)
+    labels = empty_label_counts(layout)
+    labels.rows = row.label_rows
+    labels.score_by_class = unpack_ints(row.label_bins, labels.score_by_class.size).reshape(labels.score_by_class.shape)
+    labels.residuals = unpack_floats(row.label_moments, labels.residuals.size)
+    labels.confusion = unpack_ints(row.label_classes, labels.confusion.size).reshape(labels.confusion.shape)
     return Profile(
         model=model,
         version=version,
         layout_id=row.layout_id,
         rows=row.rows,
         counts=counts,
+        labels=labels,
         performance=row.performance,
+        thresholds=row.thresholds,
+        constraints=row.constraints,
         sample=row.sample,
         created_at=row.created_at,
     )

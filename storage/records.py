@@ -18,6 +18,10 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Scalar: TypeAlias = str | int | float | bool | None
 
+PREDICTION_COLUMN = "modelwatch.prediction"
+SCORE_COLUMN = "modelwatch.score"
+"""Columns of a reference's sample beside its own."""
+
 STEPS_PER_WINDOW = 12
 """A window moves on by a twelfth of its length, where the collect interval is not longer."""
 
@@ -266,16 +270,24 @@ class LabelCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """The reference of a version: its counts in the layout, its performance, and a sample of rows (Parquet)."""
+    """The reference of a version: its counts in the layout, its performance, and a sample of rows (Parquet).
+
+    ``labels`` are the counts of its target, empty without one. ``sample`` has the features, the target where there is
+    one, then ``PREDICTION_COLUMN`` and ``SCORE_COLUMN``: what the version answered. ``thresholds`` are what calibration
+    found, ``constraints`` what data quality holds new data against.
+    """
 
     model: str
     version: str
     layout_id: int
     rows: int
     counts: PredictionCounts
+    labels: LabelCounts
     performance: dict[str, float]
     sample: bytes
     created_at: datetime
+    thresholds: dict[str, Any] = field(default_factory=dict)
+    constraints: dict[str, Any] = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------------------------------------- rows
@@ -339,6 +351,10 @@ class MetricPoint:
     n_current: int | None = None
     threshold: float | None = None
     verdict: Verdict = Verdict.OK
+    detectable: float | None = None
+    """The smallest effect, in units of the value, that a window of this size finds four times out of five."""
+    basis: str = ""
+    """Where the threshold comes from, in a few words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

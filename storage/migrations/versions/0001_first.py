@@ -163,6 +163,8 @@ def upgrade() -> None:
         sa.Column("n_current", sa.BigInteger()),
         sa.Column("threshold", sa.Float()),
         sa.Column("verdict", sa.String(), nullable=False),
+        sa.Column("detectable", sa.Float()),
+        sa.Column("basis", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_metrics")),
         sa.UniqueConstraint(
             "name", "model", "version", "role", "segment", "feature", "window_seconds", "at", name="uq_metrics_point"
@@ -232,6 +234,12 @@ def upgrade() -> None:
         sa.Column("moments", sa.LargeBinary(), nullable=False),
         sa.Column("classes", sa.LargeBinary(), nullable=False),
         sa.Column("performance", JSON, nullable=False),
+        sa.Column("label_rows", sa.BigInteger(), nullable=False),
+        sa.Column("label_bins", sa.LargeBinary(), nullable=False),
+        sa.Column("label_moments", sa.LargeBinary(), nullable=False),
+        sa.Column("label_classes", sa.LargeBinary(), nullable=False),
+        sa.Column("thresholds", JSON, nullable=False),
+        sa.Column("constraints", JSON, nullable=False),
         sa.Column("sample", sa.LargeBinary(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("model", "version", name=op.f("pk_profiles")),

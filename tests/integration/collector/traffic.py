@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from collector.settings import CollectorSettings
 from storage import labels, profiles, registry, rollups
 from storage.engine import writing
-from storage.layouts import build_layout, category_text, count_predictions, schema_hash
+from storage.layouts import build_layout, category_text, count_predictions, empty_label_counts, schema_hash
 from storage.records import (
     Feature,
     FeatureType,
@@ -71,6 +71,7 @@ def register(
             layout_id=layout.id,
             rows=5000,
             counts=counts,
+            labels=empty_label_counts(layout),
             performance=performance or {"accuracy": 0.9},
             sample=b"",
             created_at=NOW,

@@ -18,7 +18,15 @@ from sqlalchemy import Connection
 from collector.points import Judging, Subject, performance_points, window_points
 from collector.windows import WindowPlan
 from storage import alerts, deployments, jobs, metrics, outbox, profiles, registry, rollups
-from storage.layouts import build_layout, count_labels, count_latency, count_predictions, empty_prediction_counts, schema_hash
+from storage.layouts import (
+    build_layout,
+    count_labels,
+    count_latency,
+    count_predictions,
+    empty_label_counts,
+    empty_prediction_counts,
+    schema_hash,
+)
 from storage.records import (
     AlertEvent,
     AlertRow,
@@ -135,6 +143,7 @@ def register(c: Connection, story: Story, now: datetime) -> Layout:
             layout_id=layout.id,
             rows=len(rows),
             counts=counts,
+            labels=empty_label_counts(layout),
             performance=performance,
             sample=b"",
             created_at=began,

@@ -21,7 +21,8 @@ from inference.registration import RegistrationError, register, verify
 from inference.settings import InferenceSettings
 from storage import audit, deployments, profiles, registry, rollups
 from storage.engine import reading
-from storage.records import FeatureType, Format, Task, Version
+from storage.layouts import category_text
+from storage.records import PREDICTION_COLUMN, SCORE_COLUMN, FeatureType, Format, Task, Version
 from tests.factories import NOW
 from tests.integration.inference.serving import (
     cancer,
@@ -62,7 +63,11 @@ def test_a_version_is_learned_profiled_stored_and_promoted(engine: Engine, setti
     assert profile.performance["roc_auc"] > 0.95
     assert profile.counts.classes.sum() == len(cancer())
     sample = pd.read_parquet(io.BytesIO(profile.sample))
-    pd.testing.assert_frame_equal(sample, cancer().reset_index(drop=True))
+    pd.testing.assert_frame_equal(sample.drop(columns=[PREDICTION_COLUMN, SCORE_COLUMN]), cancer().reset_index(drop=True))
+    right = (sample[PREDICTION_COLUMN] == sample["target"].map(category_text)).mean()
+    assert right == pytest.approx(profile.performance["accuracy"])
+    assert profile.labels.rows == len(sample)
+    assert np.trace(profile.labels.confusion) == round(right * len(sample))
 
 
 def test_the_next_version_waits_for_its_promotion(engine: Engine, settings: InferenceSettings) -> None:

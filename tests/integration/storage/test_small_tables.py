@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from storage import audit, jobs, profiles, resources, spools
 from storage.arrays import CorruptCounts
 from storage.engine import writing
-from storage.layouts import count_predictions
+from storage.layouts import count_labels, count_predictions
 from storage.records import AuditEntry, JobRun, Profile, ResourceSample
 from tests.factories import at, make_layout, make_rows, make_signature, register_model
 
@@ -74,7 +74,10 @@ def test_a_profile_comes_back_with_its_counts(engine: Engine) -> None:
             layout_id=layout.id,
             rows=50,
             counts=counts,
+            labels=count_labels(layout, [0.5, 0.7], ["yes", "no"], ["yes", "yes"], [0.0, 0.0]),
             performance={"accuracy": 0.9},
+            thresholds={"psi": {"age": 0.21}},
+            constraints={"age": {"minimum": 18}},
             sample=b"PAR1\0\xff",
             created_at=at(),
         )
@@ -90,3 +93,6 @@ def test_a_profile_comes_back_with_its_counts(engine: Engine) -> None:
     np.testing.assert_array_equal(back.counts.bins, counts.bins)
     np.testing.assert_array_equal(back.counts.moments, counts.moments)
     np.testing.assert_array_equal(back.counts.classes, counts.classes)
+    np.testing.assert_array_equal(back.labels.score_by_class, profile.labels.score_by_class)
+    np.testing.assert_array_equal(back.labels.confusion, profile.labels.confusion)
+    assert (back.thresholds, back.constraints) == ({"psi": {"age": 0.21}}, {"age": {"minimum": 18}})

@@ -10,7 +10,14 @@ import pytest
 
 from collector.points import Judging, Subject, performance_points, prediction_points, service_points, window_points
 from collector.windows import WindowPlan
-from storage.layouts import build_layout, count_labels, count_latency, count_predictions, empty_prediction_counts
+from storage.layouts import (
+    build_layout,
+    count_labels,
+    count_latency,
+    count_predictions,
+    empty_label_counts,
+    empty_prediction_counts,
+)
 from storage.records import (
     Feature,
     FeatureType,
@@ -56,6 +63,7 @@ def subject_of(layout: Layout, reference: PredictionCounts | None, performance: 
             layout_id=1,
             rows=reference.rows,
             counts=reference,
+            labels=empty_label_counts(layout),
             performance=performance or {},
             sample=b"",
             created_at=NOW,
