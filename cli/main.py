@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from cli import alerting, comparison, database, deployments, doctor, keys, labels, models, services
+from cli import alerting, comparison, database, deployments, doctor, keys, labels, models, references, services
 from cli.demo import command as demo
 from cli.errors import EXIT_INTERRUPTED, EXIT_PROBLEM, EXIT_USAGE, exit_code_of
 
@@ -50,6 +50,7 @@ for module in (services, demo, labels, comparison, doctor):
 for name, group in (
     ("models", models.app),
     ("deploy", deployments.app),
+    ("references", references.app),
     ("alerts", alerting.app),
     ("keys", keys.app),
     ("db", database.app),

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 
 from collector import probes
+from collector.further_references import FurtherReferences
 from collector.points import Judging, Subject, performance_points, window_points
 from collector.settings import CollectorSettings
 from collector.statistics.comparison import sample_ratio_p
@@ -155,11 +156,13 @@ class StatisticsJob:
         served = load_served(c, model, version)
         traffic = Traffic.read(c, served, self.plan, self._oldest(due).start, due[-1].end)
         late = self._late(c, served, traffic, due)
+        further = FurtherReferences.read(c, model, served.deployment, self.settings.rollup_seconds)
         points = []
         for window in (*late, *due):
             counts = traffic.predictions(window)
             if counts.rows or served.is_deployed:
-                points += window_points(_subject(served, window, traffic.role), counts, self.judging)
+                subject = _subject(served, window, traffic.role)
+                points += window_points(subject, counts, self.judging) + further.points(c, subject, counts, self.judging)
             points += self._sample_ratio(c, served, window)
         points += self._performance(c, served, traffic, due)
         return points + self._freshness(c, served, due[-1])

@@ -83,6 +83,7 @@ class Subject:
     version: str
     window: Window
     role: str = ""
+    segment: str = ""
 
     def point(self, name: str, value: float | None, **further: object) -> MetricPoint:
         base = MetricPoint(
@@ -92,6 +93,7 @@ class Subject:
             model=self.layout.model,
             version=self.version,
             role=self.role,
+            segment=self.segment,
             window_seconds=self.window.seconds,
         )
         return replace(base, **further)  # type: ignore[arg-type]
@@ -101,10 +103,15 @@ def window_points(subject: Subject, predictions: PredictionCounts, judging: Judg
     """All points that the predictions of a window give; a window without any gives its throughput of 0 and no more."""
     points = service_points(subject, predictions)
     if predictions.rows > predictions.errors + predictions.timeouts:
-        policy = judging.policy(subject.layout)
-        points += feature_points(subject, predictions, policy, judging.drift_share_limit)
-        points += prediction_points(subject, predictions, policy)
+        points += score_points(subject, predictions)
+        points += drift_points(subject, predictions, judging)
     return points
+
+
+def drift_points(subject: Subject, predictions: PredictionCounts, judging: Judging) -> list[MetricPoint]:
+    """How far the features and the score lie from the subject's reference; none without one."""
+    policy = judging.policy(subject.layout)
+    return feature_points(subject, predictions, policy, judging.drift_share_limit) + _prediction_drift(subject, predictions, policy)
 
 
 # ---------------------------------------------------------------------------------------------- service
@@ -185,8 +192,8 @@ def _judged(subject: Subject, name: str, found: Judgement, feature: str = "") ->
 # ---------------------------------------------------------------------------------------------- predictions
 
 
-def prediction_points(subject: Subject, counts: PredictionCounts, policy: Policy) -> list[MetricPoint]:
-    """Mean and deviation of the score, and the drift of the score, or of the classes where a model gives no score."""
+def score_points(subject: Subject, counts: PredictionCounts) -> list[MetricPoint]:
+    """Mean and deviation of the score."""
     points = []
     found = spread(counts.moments[-1])
     if found.mean is not None:
@@ -194,10 +201,11 @@ def prediction_points(subject: Subject, counts: PredictionCounts, policy: Policy
         points.append(subject.point("prediction_mean", found.mean, lower=lower, upper=upper, n_current=found.n))
     if found.deviation is not None:
         points.append(subject.point("prediction_std", found.deviation, n_current=found.n))
-    return points + _prediction_drift(subject, counts, policy)
+    return points
 
 
 def _prediction_drift(subject: Subject, counts: PredictionCounts, policy: Policy) -> list[MetricPoint]:
+    """The drift of the score, or of the classes where a model gives no score."""
     if subject.profile is None:
         return []
     drift = _output_drift(subject.layout, subject.profile.counts, counts)

@@ -83,6 +83,16 @@ class Verdict(StrEnum):
     INSUFFICIENT = "insufficient data"
 
 
+class ReferenceKind(StrEnum):
+    """What a further reference of a model is made of; each is counted anew for the window that is held against it."""
+
+    PINNED = "pinned"
+    PREVIOUS = "previous"
+    SLIDING = "sliding"
+    SAME_HOURS = "same-hours"
+    OTHER_ARM = "other-arm"
+
+
 class AlertState(StrEnum):
     """Where an alert stands."""
 
@@ -288,6 +298,40 @@ class Profile:
     created_at: datetime
     thresholds: dict[str, Any] = field(default_factory=dict)
     constraints: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReference:
+    """A reference beside the training data, made of what the model answered.
+
+    Pinned: ``[start, end)``. Previous: as long as the window, right before it. Sliding: the ``length_seconds`` that end
+    ``gap_seconds`` before the window. Same hours: the window's own hours in each of the ``weeks`` before. Other arm: the
+    window itself, answered by the other version of the deployment.
+    """
+
+    model: str
+    name: str
+    kind: ReferenceKind
+    start: datetime | None = None
+    end: datetime | None = None
+    length_seconds: int = 0
+    gap_seconds: int = 0
+    weeks: int = 0
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """A time that belongs to no reference of a model, such as an incident: ``[start, end)``."""
+
+    model: str
+    start: datetime
+    end: datetime
+    reason: str
+    created_at: datetime
+    created_by: str
+    id: int = 0
 
 
 # ---------------------------------------------------------------------------------------------- rows

@@ -136,6 +136,33 @@ profiles = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+model_references = Table(
+    "model_references",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("start", UtcDateTime),
+    Column("end", UtcDateTime),
+    Column("length_seconds", BigInteger, nullable=False),
+    Column("gap_seconds", BigInteger, nullable=False),
+    Column("weeks", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String, nullable=False),
+)
+
+exclusions = Table(
+    "exclusions",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("model", String, nullable=False, index=True),
+    Column("start", UtcDateTime, nullable=False),
+    Column("end", UtcDateTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String, nullable=False),
+)
+
 deployments = Table(
     "deployments",
     metadata,

@@ -145,6 +145,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
     )
     op.create_table(
+        "exclusions",
+        sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("start", TIME, nullable=False),
+        sa.Column("end", TIME, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_exclusions")),
+    )
+    op.create_index(op.f("ix_exclusions_model"), "exclusions", ["model"])
+    op.create_table(
+        "model_references",
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("start", TIME),
+        sa.Column("end", TIME),
+        sa.Column("length_seconds", sa.BigInteger(), nullable=False),
+        sa.Column("gap_seconds", sa.BigInteger(), nullable=False),
+        sa.Column("weeks", sa.Integer(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("created_by", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("model", "name", name=op.f("pk_model_references")),
+    )
+    op.create_table(
         "metrics",
         sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
         sa.Column("at", TIME, nullable=False),
