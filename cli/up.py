@@ -96,6 +96,7 @@ def run(*, dashboard: bool, say: Say, tell_urls: Callable[[Mapping[str, str]], N
     with hold_home(home):
         check_ports(front.host, {INFERENCE_PORT: front.inference_port})
         _prepare_database(front.database)
+        watch_sidecar(front)
         supervisor = Supervisor(home=home, say=say, echo=echo)
         stop_on_signals(supervisor.stopping)
         try:
@@ -157,6 +158,17 @@ def is_ready(plan: Plan) -> bool:
         return False
     finally:
         connection.close()
+
+
+def watch_sidecar(front: InferenceSettings) -> None:
+    """Have the collector ask this stack's own sidecar whether it is up, where nothing names others.
+
+    The collector's settings are not loaded for it: their libraries would hold up the start of the sidecar.
+    """
+    from storage.settings import read_toml
+
+    if not os.environ.get("MODELWATCH_INFERENCE_URLS") and not read_toml().get("inference_urls"):
+        apply_options({"inference_urls": f"http://{reachable(front.host)}:{front.inference_port}"})
 
 
 def apply_options(options: Mapping[str, object]) -> None:

@@ -13,15 +13,17 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from collector import probes
 from collector.further_references import FurtherReferences
+from collector.outcome import Job, Outcome
 from collector.points import Judging, Subject, performance_points, window_points
 from collector.settings import CollectorSettings
 from collector.statistics.comparison import sample_ratio_p
+from collector.uptime import UptimeJob
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, labels, metrics, profiles, registry, resources, rollups, spools
 from storage.engine import DatabaseUnavailable, reading
@@ -50,27 +52,8 @@ MOST_RESTATED = 1500
 """Windows of one length that are looked at for late labels, however far back `restate_labels` reaches."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What a job wants written. ``problems`` are sentences about what failed within it; ``done_until`` None leaves it as it was."""
-
-    write: Callable[[Connection], object]
-    done_until: datetime | None = None
-    problems: tuple[str, ...] = ()
-
-
-class Job(Protocol):
-    """Work that is done again and again; ``keep`` renews the right to do it and is called between its parts."""
-
-    @property
-    def name(self) -> str: ...
-
-    def gather(self, now: datetime, previous: JobRun | None, keep: Callable[[], None]) -> Outcome | None:
-        """What is to be written; None where nothing was due."""
-
-
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, the sweep of labels, and this host's resources."""
+    """Every job of a collector: one per window length, the sweep of labels, the sidecars' uptime, this host's resources."""
     plans = settings.plans
     judging = Judging(
         plans=plans,
@@ -87,6 +70,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     return [
         *statistics,
         LabelSweep(settings=settings),
+        UptimeJob(engine=engine, urls=settings.sidecars, plans=plans),
         ResourcesJob(engine=engine, probe=probes.Probe(home=settings.home), settings=settings),
     ]
 

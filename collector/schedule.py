@@ -18,8 +18,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from collector.jobs import Job, Outcome, ResourcesJob, make_jobs, now_utc
+from collector.jobs import ResourcesJob, make_jobs, now_utc
 from collector.metrics import Exporter
+from collector.outcome import Job, Outcome
 from collector.settings import CollectorSettings
 from storage import jobs as job_runs
 from storage import leases

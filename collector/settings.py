@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _default_spool(values: dict[str, Any]) -> Path:
     return Path(values.get("home", "modelwatch-data")) / "spool"
+
+
+def _parts(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 class CollectorSettings(Settings):
@@ -67,6 +72,11 @@ class CollectorSettings(Settings):
     export_window: str = Field(
         "", description="Window length that the Prometheus exporter shows (the default: the shortest of `windows`)."
     )
+    inference_urls: str = Field(
+        "",
+        description="Addresses of the sidecars that are asked at each interval whether they are ready, for `uptime`, with commas "
+        "(`modelwatch up` fills in its own).",
+    )
     spool_folder: Path = Field(
         default_factory=_default_spool,
         description="Folder of the predictions that are not in the database yet, measured where it is on this host (the default: `spool` in the home folder).",
@@ -78,6 +88,14 @@ class CollectorSettings(Settings):
         parse_plans(value, timedelta(seconds=1), info.data.get("rollup_seconds", 60))
         return value
 
+    @field_validator("inference_urls")
+    @classmethod
+    def _check_urls(cls, value: str) -> str:
+        for url in _parts(value):
+            if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+                raise ValueError(f"{url} is not an address; write for example http://inference:8000")
+        return value
+
     @field_validator("export_window")
     @classmethod
     def _check_export_window(cls, value: str, info: ValidationInfo) -> str:
@@ -85,6 +103,11 @@ class CollectorSettings(Settings):
         if value and windows and parse_duration(value) not in {parse_duration(part) for part in windows.split(",") if part.strip()}:
             raise ValueError(f"{value} is not one of the windows {windows}")
         return value
+
+    @property
+    def sidecars(self) -> list[str]:
+        """The base addresses of ``inference_urls``."""
+        return _parts(self.inference_urls)
 
     @property
     def plans(self) -> list[WindowPlan]:

@@ -31,7 +31,8 @@ def references_of(c: Connection, model: str) -> list[ModelReference]:
 def exclude(c: Connection, exclusion: Exclusion) -> int:
     """Stores the exclusion and returns its id."""
     values = values_of(exclusion, without=("id",))
-    return c.execute(insert(exclusions).values(values).returning(exclusions.c.id)).scalar_one()
+    number: int = c.execute(insert(exclusions).values(values).returning(exclusions.c.id)).scalar_one()
+    return number
 
 
 def include(c: Connection, exclusion_id: int) -> bool:

@@ -6,11 +6,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
+from storage import metrics
+from storage.engine import create_engine, reading
 from tests.acceptance.stacks import answers, await_that, descendants, environment_for, run_command, running, url
 
 pytestmark = pytest.mark.acceptance
@@ -67,6 +70,20 @@ def test_addresses_are_printed_once_the_stack_is_ready(
 
     printed = (folder / "out.txt").read_text()
     assert all(environment[name] in printed for name in environment if name.endswith("_PORT"))
+
+
+def test_collector_asks_the_sidecar_of_its_own_stack_whether_it_is_up(
+    stack: subprocess.Popen[str], folder: Path, environment: dict[str, str]
+) -> None:
+    engine = create_engine(f"sqlite:///{folder / 'home' / 'modelwatch.db'}")
+
+    def answered() -> bool:
+        with reading(engine) as c:
+            found = metrics.latest_points(c, "uptime", window_seconds=0, since=datetime.now(UTC) - timedelta(hours=1))
+        return [(p.segment, p.value) for p in found] == [(f"endpoint=127.0.0.1:{environment['MODELWATCH_INFERENCE_PORT']}", 1.0)]
+
+    await_that(answered, 90, "the sidecar's uptime is in the metrics")
+    engine.dispose()
 
 
 def test_idle_stack_needs_less_than_a_gibibyte(stack: subprocess.Popen[str]) -> None:
