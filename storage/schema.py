@@ -163,6 +163,14 @@ exclusions = Table(
     Column("created_by", String, nullable=False),
 )
 
+segment_values = Table(
+    "segment_values",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("field", String, primary_key=True),
+    Column("value", String, primary_key=True),
+)
+
 deployments = Table(
     "deployments",
     metadata,

@@ -311,6 +311,13 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "segment_values",
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("field", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("model", "field", "value", name=op.f("pk_segment_values")),
+    )
+    op.create_table(
         "silences",
         sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
         sa.Column("matchers", JSON, nullable=False),
