@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from collector import probes
 from collector.points import Judging, Subject, performance_points, window_points
 from collector.settings import CollectorSettings
-from collector.statistics.comparison import sample_ratio_p
+from collector.statistics.health import sample_ratio_p
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, labels, metrics, profiles, registry, resources, rollups, spools
 from storage.engine import DatabaseUnavailable, reading

@@ -316,14 +316,15 @@ class SubjectSums:
     """One version's rows by subject. A row without a subject is a cluster of its own, and one of the ``anonymous``.
 
     ``assigned`` are the clusters that the split sent here (not pinned). ``quality``: 1 for a right prediction, or the
-    absolute error, over labelled rows. ``failures``: 1 for an error or timeout. ``slow``: 1 for a row above the latency
-    that was asked about.
+    absolute error, over labelled rows. ``labelled``: 1 for a successful row with a label, 0 for one without.
+    ``failures``: 1 for an error or timeout. ``slow``: 1 for a row above the latency that was asked about.
     """
 
     rows: int = 0
     anonymous: int = 0
     assigned: int = 0
     quality: ClusterSums = field(default_factory=ClusterSums)
+    labelled: ClusterSums = field(default_factory=ClusterSums)
     failures: ClusterSums = field(default_factory=ClusterSums)
     slow: ClusterSums = field(default_factory=ClusterSums)
 
@@ -335,6 +336,25 @@ class ScoredRows:
     scores: Floats
     labels: tuple[str, ...]
     subjects: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRows:
+    """What one version of a split did: its counts, its rows by subject, its labelled scores where they are few enough."""
+
+    predictions: PredictionCounts
+    labels: LabelCounts
+    sums: SubjectSums
+    scored: ScoredRows | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRows:
+    """Both arms, and how many subjects met both."""
+
+    a: ArmRows
+    b: ArmRows
+    both: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

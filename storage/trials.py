@@ -7,7 +7,7 @@ costs the same however long a comparison has run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +16,22 @@ from sqlalchemy import ColumnElement, Connection, and_, case, cast, func, select
 from sqlalchemy import Float as SqlFloat
 
 from storage.dialects import as_number
-from storage.layouts import is_regression
-from storage.records import Answers, ClusterSums, Floats, Layout, Pairs, Role, ScoredRows, Status, SubjectSums
-from storage.rollups import LIVE_ROLES
+from storage.layouts import is_regression, latency_middle_seconds
+from storage.records import (
+    Answers,
+    ArmRows,
+    ClusterSums,
+    Floats,
+    Layout,
+    Pairs,
+    PredictionCounts,
+    Role,
+    ScoredRows,
+    SplitRows,
+    Status,
+    SubjectSums,
+)
+from storage.rollups import LIVE_ROLES, read_labels, read_predictions
 from storage.rows import AnyRow
 from storage.schema import labels, predictions
 
@@ -45,6 +58,38 @@ def _row_before(c: Connection, model: str, version: str, start: datetime, end: d
     return c.scalar(newest.offset(most).limit(1))
 
 
+def read_split(
+    c: Connection, layouts: tuple[Layout, Layout], versions: tuple[str, str], start: datetime, end: datetime
+) -> SplitRows:
+    """Both arms over ``[start, end)``: counts of all of it, and rows of as much of its end as is bounded."""
+    model = layouts[0].model
+    since = rows_since(c, model, versions, start, end)
+    a, b = (_read_arm(c, layout, version, start, end, since) for layout, version in zip(layouts, versions, strict=True))
+    return SplitRows(a=a, b=b, both=subjects_in_both(c, model, versions, since, end))
+
+
+def _read_arm(c: Connection, layout: Layout, version: str, start: datetime, end: datetime, since: datetime) -> ArmRows:
+    counted = read_predictions(c, layout, version, start, end)
+    return ArmRows(
+        predictions=counted,
+        labels=read_labels(c, layout, version, start, end),
+        sums=subject_sums(c, layout, version, since, end, slow_seconds=_slow_seconds(counted)),
+        scored=scored_rows(c, layout.model, version, start, end) if len(layout.classes) == 2 else None,
+    )
+
+
+def _slow_seconds(counts: PredictionCounts) -> float | None:
+    """The 95th percentile: whether a subject's rows are slow together says how much its quantile can be trusted."""
+    reached = np.cumsum(counts.latency)
+    return float(latency_middle_seconds()[np.searchsorted(reached, 0.95 * reached[-1])]) if reached[-1] else None
+
+
+def is_shadowed(c: Connection, layout: Layout, version: str, start: datetime, end: datetime) -> bool:
+    """Whether the version answered more often as a shadow than for callers in ``[start, end)``."""
+    shadow = read_predictions(c, layout, version, start, end, roles=[Role.SHADOW]).rows
+    return shadow > 0 and shadow > read_predictions(c, layout, version, start, end).rows
+
+
 # ---------------------------------------------------------------------------------------------- subjects
 
 
@@ -57,7 +102,7 @@ def subject_sums(
     """
     succeeded = predictions.c.status == Status.OK.value
     quality = _quality(c, layout)
-    labelled = case((and_(succeeded, quality.is_not(None)), quality))
+    labelled = case((and_(succeeded, quality.is_not(None)), 1.0), (succeeded, 0.0))
     failed = case((succeeded, 0.0), else_=1.0)
     slow = case((predictions.c.latency_ms > (slow_seconds or 0.0) * 1000.0, 1.0), (predictions.c.latency_ms.is_not(None), 0.0))
     rows = (
@@ -65,7 +110,8 @@ def subject_sums(
             func.coalesce(predictions.c.subject, predictions.c.id).label("unit"),
             case((predictions.c.subject.is_(None), 1), else_=0).label("anonymous"),
             case((predictions.c.role.in_(_SPLIT_ROLES), 1), else_=0).label("assigned"),
-            labelled.label("quality"),
+            case((succeeded, quality)).label("quality"),
+            labelled.label("labelled"),
             failed.label("failures"),
             (slow if slow_seconds is not None else cast(None, SqlFloat)).label("slow"),
         )
@@ -73,7 +119,7 @@ def subject_sums(
         .where(*_window(layout.model, version, start, end), predictions.c.role.in_([role.value for role in LIVE_ROLES]))
         .subquery()
     )
-    names = ("quality", "failures", "slow")
+    names = ("quality", "labelled", "failures", "slow")
     by_unit = (
         select(
             func.count().label("rows"),
@@ -91,6 +137,7 @@ def subject_sums(
         anonymous=int(row.anonymous or 0),
         assigned=int(row.assigned or 0),
         quality=_cluster_sums(row, "quality"),
+        labelled=_cluster_sums(row, "labelled"),
         failures=_cluster_sums(row, "failures"),
         slow=_cluster_sums(row, "slow"),
     )
@@ -169,12 +216,6 @@ def scored_rows(
     return ScoredRows(scores=np.array(scores, np.float64), labels=texts, subjects=subjects)
 
 
-def shadow_rows(c: Connection, model: str, version: str, start: datetime, end: datetime) -> bool:
-    """Whether the version answered as a shadow in ``[start, end)``."""
-    query = select(predictions.c.id).where(*_window(model, version, start, end), predictions.c.role == Role.SHADOW.value)
-    return c.execute(query.limit(1)).one_or_none() is not None
-
-
 def shadow_pairs(c: Connection, model: str, a: str, b: str, start: datetime, end: datetime, *, most: int = MOST_PAIRS) -> Pairs:
     """What ``a`` answered and ``b``, its shadow, answered to the same inputs, oldest first, by the time of the shadow.
 
@@ -207,6 +248,11 @@ def shadow_pairs(c: Connection, model: str, a: str, b: str, start: datetime, end
         .limit(most + 1)
     )
     return _pairs(c.execute(query).all(), most)
+
+
+def turned(pairs: Pairs) -> Pairs:
+    """The same pairs seen from the other version."""
+    return replace(pairs, a=pairs.b, b=pairs.a)
 
 
 def _pairs(found: Sequence[AnyRow], most: int) -> Pairs:

@@ -59,6 +59,7 @@ def test_rows_are_added_up_by_subject(engine: Engine) -> None:
     live = [(row, row.subject or row.id) for row in rows if row.role != Role.SHADOW]
     assert (found.rows, found.anonymous, found.assigned) == (65, 4, 7 + 4)
     assert found.failures == by_hand([(unit, float(row.status != "ok")) for row, unit in live])
+    assert found.labelled == by_hand([(unit, float(row.id in texts)) for row, unit in live if row.status == "ok"])
     assert found.slow == by_hand([(unit, float((row.latency_ms or 0) > 3.5)) for row, unit in live])
     assert found.quality == by_hand([(unit, float(row.prediction == texts[row.id])) for row, unit in live if row.id in texts])
 
@@ -145,12 +146,12 @@ def test_a_shadow_is_paired_with_what_it_shadows(engine: Engine, most: int) -> N
     ]
     shadows[2] = msgspec.structs.replace(shadows[2], status="timeout", prediction=None)
     with writing(engine) as c:
-        register_model(c, versions=("1", "2"))
+        layout = register_model(c, versions=("1", "2"))
         record(c, [*make_prediction_rows(range(5)), *shadows])
         send(c, {"p0": "yes", "q1": "no"})
     with reading(engine) as c:
         found = trials.shadow_pairs(c, "churn", "1", "2", *WINDOW, most=most)
-        is_shadow = [trials.shadow_rows(c, "churn", version, *WINDOW) for version in ("1", "2")]
+        is_shadow = [trials.is_shadowed(c, layout, version, *WINDOW) for version in ("1", "2")]
 
     n = min(most, 5)
     assert is_shadow == [False, True]
@@ -162,3 +163,18 @@ def test_a_shadow_is_paired_with_what_it_shadows(engine: Engine, most: int) -> N
     assert found.b.ok.tolist() == [True, True, False, True, True][:n]
     assert np.isnan(found.b.scores).all()
     assert found.b.latency_ms.tolist() == [9.0] * n
+
+
+def test_a_split_is_read_with_counts_and_rows_of_one_time(engine: Engine) -> None:
+    with writing(engine) as c:
+        layout = register_model(c, versions=("1", "2"))
+        record(c, make_prediction_rows(range(100)))
+        record(c, [second(number, subject=f"s{number}") for number in range(50)])
+        send(c, {f"p{number}": "yes" for number in range(30)})
+    with reading(engine) as c:
+        found = trials.read_split(c, (layout, layout), ("1", "2"), *WINDOW)
+
+    assert (found.a.predictions.rows, found.a.labels.rows, found.a.sums.rows) == (100, 30, 100)
+    assert found.a.scored is not None
+    assert (len(found.a.scored.labels), found.b.sums.assigned, found.both) == (30, 50, 50)
+    assert found.a.sums.slow.rows == 100
