@@ -68,7 +68,7 @@ def influence_variance(influence: Floats, positive: Bools, clusters: Ints | None
     """
     if clusters is not None:
         sums = np.bincount(clusters, weights=influence)
-        k = np.count_nonzero(np.bincount(clusters))
+        k = int(np.count_nonzero(np.bincount(clusters)))
         return float(sums @ sums) * k / max(k - 1, 1)
     parts = (influence[positive], influence[~positive])
     return sum(float(part @ part) * part.size / max(part.size - 1, 1) for part in parts)
