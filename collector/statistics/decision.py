@@ -274,7 +274,8 @@ def span(seconds: float) -> str:
     >>> span(50), span(5400), span(86400 * 12)
     ('50 seconds', '1.5 hours', '12 days')
     """
-    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)):
         if seconds >= length:
-            return f"{seconds / length:.2g} {unit}" if seconds < 100 * length else f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.2g} seconds" if seconds < 10 else f"{seconds:.0f} seconds"
+            break
+    number = f"{seconds / length:.2g}" if seconds < 100 * length else f"{seconds / length:.0f}"
+    return f"{number} {unit.removesuffix('s') if number == '1' else unit}"
