@@ -69,7 +69,9 @@ class Job(Protocol):
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, the sweep of labels, and this host's resources."""
+    """Every job of a collector: one per window length, comparisons, the sweep of labels, and this host's resources."""
+    from collector.comparison_job import ComparisonJob  # which stands on this module
+
     plans = settings.plans
     judging = Judging(
         plans=plans,
@@ -85,6 +87,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     ]
     return [
         *statistics,
+        ComparisonJob(engine=engine, settings=settings),
         LabelSweep(settings=settings),
         ResourcesJob(engine=engine, probe=probes.Probe(home=settings.home), settings=settings),
     ]

@@ -143,6 +143,12 @@ def subject_sums(
     )
 
 
+def assigned_subjects(c: Connection, model: str, version: str, start: datetime, end: datetime) -> int:
+    """How many subjects the split sent to a version in ``[start, end)``; a row without a subject is one of its own."""
+    units = func.count(func.distinct(func.coalesce(predictions.c.subject, predictions.c.id)))
+    return int(c.scalar(select(units).where(*_window(model, version, start, end), predictions.c.role.in_(_SPLIT_ROLES))) or 0)
+
+
 def subjects_in_both(c: Connection, model: str, versions: tuple[str, str], start: datetime, end: datetime) -> int:
     """How many subjects the split sent to both versions in ``[start, end)``."""
     first, second = (

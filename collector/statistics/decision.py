@@ -274,8 +274,7 @@ def span(seconds: float) -> str:
     >>> span(50), span(5400), span(86400 * 12)
     ('50 seconds', '1.5 hours', '12 days')
     """
-    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)):
-        if seconds >= length:
-            break
+    units = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+    unit, length = next((pair for pair in units if seconds >= pair[1]), units[-1])
     number = f"{seconds / length:.2g}" if seconds < 100 * length else f"{seconds / length:.0f}"
     return f"{number} {unit.removesuffix('s') if number == '1' else unit}"
