@@ -76,7 +76,7 @@ def compare_versions(
 
     if a == b:
         raise CommandError(f"{a} and {b} are the same version; name two different ones.")
-    layouts = tuple(load_layout(connection, require_version(connection, model, name).layout_id) for name in (a, b))
+    layouts = [load_layout(connection, require_version(connection, model, name).layout_id) for name in (a, b)]
     start, share = _window(connection, model, a, b, since, end)
     known = extent(connection, model)
     until = min(end, known[1]) if known else end
@@ -142,7 +142,7 @@ def _compare_shadow(
     if b_is_shadow:
         pairs = shadow_pairs(connection, layout.model, *versions, start, end)
     else:
-        pairs = turned(shadow_pairs(connection, layout.model, *reversed(versions), start, end))
+        pairs = turned(shadow_pairs(connection, layout.model, versions[1], versions[0], start, end))
     return compare_pairs(pairs, layout, versions, terms=terms, seconds=seconds)
 
 
@@ -167,8 +167,11 @@ def parse_since(text: str, at: datetime) -> datetime:
 def _print(comparison: Comparison) -> None:
     a, b = comparison.arms
     print(f"From {cell(comparison.start)} to {cell(comparison.end)} UTC, {comparison.design.value}.\n")
-    headers = ("version", "predictions", "subjects", "labels", "failures")
-    print_table(headers, [[x.version, x.rows, x.subjects, x.labelled, x.failures] for x in (a, b)], empty="")
+    print_table(
+        ("version", "predictions", "subjects", "labels", "failures"),
+        [[x.version, x.rows, x.subjects, x.labelled, x.failures] for x in (a, b)],
+        empty="",
+    )
     if not a.rows and not b.rows:
         print("\nNothing is counted yet. Answers count after some seconds, and under a split from its first whole minute on")
         print("if the model had answered earlier in the minute it began in; --since 1h counts everything.")

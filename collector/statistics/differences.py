@@ -73,11 +73,8 @@ def primary(a: Arm, b: Arm, terms: Terms) -> Difference:
         return replace(shown, a=first.mean if first else None, b=second.mean if second else None)
     known = [arm.sums is not None and arm.sums.quality.clusters > 1 for arm in (a, b)]
     method = "Welch, by subject (delta method)" if all(known) else "Welch, by prediction"
-    return of_estimates(
-        *(by_subject(found, arm.sums.quality if arm.sums else None) for found, arm in ((first, a), (second, b))),
-        replace(shown, method=method),
-        terms,
-    )
+    first, second = (by_subject(one, arm.sums.quality if arm.sums else None) for one, arm in ((first, a), (second, b)))
+    return of_estimates(first, second, replace(shown, method=method), terms)
 
 
 def primary_shown(a: Arm, b: Arm) -> Difference:

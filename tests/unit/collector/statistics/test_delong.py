@@ -100,7 +100,8 @@ def test_a_subject_of_its_own_for_each_row_changes_next_to_nothing() -> None:
 def test_counts_by_score_give_the_same_error_as_rows() -> None:
     a, _, positive = two_scores(9, 500)
     values = np.unique(a)
-    counted = roc_auc(*(np.bincount(np.searchsorted(values, a[side]), minlength=values.size) for side in (~positive, positive)))
+    negatives, positives = (np.bincount(np.searchsorted(values, a[side]), minlength=values.size) for side in (~positive, positive))
+    counted = roc_auc(negatives, positives)
     found = roc_area(a, positive)
 
     assert found is not None
