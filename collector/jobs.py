@@ -22,7 +22,7 @@ from collector.further_references import FurtherReferences
 from collector.outcome import Job, Outcome
 from collector.points import Judging, Subject, performance_points, window_points
 from collector.settings import CollectorSettings
-from collector.statistics.comparison import sample_ratio_p
+from collector.statistics.health import sample_ratio_p
 from collector.uptime import UptimeJob
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, labels, metrics, profiles, registry, resources, rollups, spools
@@ -53,7 +53,9 @@ MOST_RESTATED = 1500
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, the sweep of labels, the sidecars' uptime, this host's resources."""
+    """Every job of a collector: one per window length, comparisons, the sweep of labels, uptime, and this host's resources."""
+    from collector.comparison_job import ComparisonJob  # which stands on this module
+
     plans = settings.plans
     judging = Judging(
         plans=plans,
@@ -69,6 +71,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     ]
     return [
         *statistics,
+        ComparisonJob(engine=engine, settings=settings),
         LabelSweep(settings=settings),
         UptimeJob(engine=engine, urls=settings.sidecars, plans=plans),
         ResourcesJob(engine=engine, probe=probes.Probe(home=settings.home), settings=settings),

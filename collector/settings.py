@@ -69,6 +69,13 @@ class CollectorSettings(Settings):
     error_tolerance: float = Field(
         0.1, ge=0, description="How far the mean absolute error may rise above the reference, as a share of it, before it is drift."
     )
+    comparison_interval: PositiveDuration = Field(
+        timedelta(minutes=5),
+        description="How often running splits are compared by subject, and shadows pair by pair; at most a twelfth of `comparison_window`, or rules find no data in between.",
+    )
+    comparison_window: PositiveDuration = Field(
+        timedelta(hours=1), description="Length of the window that `disagreement_rate` of a shadow is computed over."
+    )
     export_window: str = Field(
         "", description="Window length that the Prometheus exporter shows (the default: the shortest of `windows`)."
     )

@@ -16,7 +16,7 @@ import streamlit as st
 from sqlalchemy import Connection, Engine
 
 from dashboard.settings import DashboardSettings
-from storage import alerts, deployments, jobs, metrics, migrate, outbox, profiles, registry, rollups, splits
+from storage import alerts, deployments, jobs, metrics, migrate, outbox, profiles, registry, rollups, splits, trials
 from storage.engine import create_engine, reading
 from storage.records import (
     AlertEvent,
@@ -27,13 +27,17 @@ from storage.records import (
     Layout,
     MetricPoint,
     OutboxItem,
+    Pairs,
     PredictionCounts,
     Profile,
+    SplitRows,
     Version,
 )
 
 FRESH_SECONDS = 4
 """Shorter than the quickest refresh, long enough for several people to share one read."""
+ROWS_SECONDS = 30
+"""For reads of rows, which cost up to a second where counts cost milliseconds."""
 LASTING_SECONDS = 300
 MAX_POINTS = 50_000
 MAX_MESSAGES = 100
@@ -151,12 +155,6 @@ def prediction_counts(layout_id: int, version: str, start: datetime, end: dateti
 
 
 @_cached(FRESH_SECONDS)
-def label_counts(layout_id: int, version: str, start: datetime, end: datetime) -> LabelCounts:
-    of = layout(layout_id)
-    return _read(lambda c: rollups.read_labels(c, of, version, start, end))
-
-
-@_cached(FRESH_SECONDS)
 def split_began(model: str, a: str, b: str) -> datetime | None:
     """From when the counts of two versions that share the traffic hold the split in force; None where they do not share it."""
 
@@ -165,6 +163,26 @@ def split_began(model: str, a: str, b: str) -> datetime | None:
         return None if split is None or splits.share_of(split, a, b) is None else splits.since_split(c, split, (a, b))
 
     return _read(look)
+
+
+@_cached(FRESH_SECONDS)
+def is_shadowed(layout_id: int, version: str, start: datetime, end: datetime) -> bool:
+    """Whether the version answered more often as a shadow than for callers."""
+    of = layout(layout_id)
+    return _read(lambda c: trials.is_shadowed(c, of, version, start, end))
+
+
+@_cached(ROWS_SECONDS)
+def split_rows(layout_id: int, a: str, b: str, start: datetime, end: datetime) -> SplitRows:
+    """Both versions, which answered different parts of the traffic: counts, and rows by subject."""
+    of = layout(layout_id)
+    return _read(lambda c: trials.read_split(c, (of, of), (a, b), start, end))
+
+
+@_cached(ROWS_SECONDS)
+def shadow_pairs(model: str, a: str, b: str, start: datetime, end: datetime) -> Pairs:
+    """What ``a`` and its shadow ``b`` answered to the same inputs."""
+    return _read(lambda c: trials.shadow_pairs(c, model, a, b, start, end))
 
 
 # ---------------------------------------------------------------------------------------------- metrics

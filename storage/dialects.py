@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, Text, any_, column, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Float, Table, Text, and_, any_, case, cast, column, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -41,6 +41,14 @@ def among(c: Connection, left: ColumnElement[str], texts: Collection[str]) -> Co
         return left == any_(literal(list(texts), postgresql.ARRAY(Text)))
     each = func.json_each(json.dumps(list(texts))).table_valued(column("value", Text))
     return left.in_(select(each.c.value))
+
+
+def as_number(c: Connection, text: ColumnElement[str]) -> ColumnElement[float | None]:
+    """The number that a text is; NULL for any other text, and for numbers of more than thirty digits or exponents above 99."""
+    if is_postgresql(c):
+        return case((text.regexp_match(r"^-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,2})?$"), cast(text, Float)))
+    kind = case((func.json_valid(text) == 1, func.json_type(text)))
+    return case((and_(kind.in_(["integer", "real"]), func.length(text) <= 64), cast(text, Float)))
 
 
 def one_at_a_time(c: Connection, name: str) -> None:

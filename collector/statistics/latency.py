@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,31 @@ def latency_quantile(histogram: Ints, q: float, *, z: float = 1.959964) -> Quant
         return Quantile(q=q, n=n, seconds=seconds)
     error = math.hypot((upper - lower) / (2 * z), RELATIVE_ERROR * seconds)
     return Quantile(q=q, n=n, seconds=seconds, lower=lower, upper=upper, standard_error=error)
+
+
+def bootstrap_quantiles(histogram: Ints, quantiles: Sequence[float], *, draws: int = 1000, seed: int = 0) -> Floats:
+    """Quantiles, in seconds, of histograms drawn anew from this one: float64 (draws, quantiles); NaN where it is empty.
+
+    Each draw takes as many values as there were, a multinomial with the observed shares: the bootstrap of the values
+    themselves as far as the bins tell them apart. Within its bin a quantile is interpolated, so that it does not jump
+    from bin to bin. The same counts and seed give the same draws.
+    """
+    held = np.flatnonzero(histogram)
+    counts = histogram[held]
+    n = int(counts.sum())
+    if not n:
+        return np.full((draws, len(quantiles)), np.nan)
+    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=draws)
+    reached = np.cumsum(drawn, axis=1)
+    upper = latency_middle_seconds()[held] * LATENCY_GROWTH**0.5
+    found = np.empty((draws, len(quantiles)))
+    for position, q in enumerate(quantiles):
+        rank = max(1, math.ceil(q * n - 1e-9))
+        index = (reached < rank).sum(axis=1)
+        inside = np.take_along_axis(drawn, index[:, None], axis=1)[:, 0]
+        before = np.take_along_axis(reached, index[:, None], axis=1)[:, 0] - inside
+        found[:, position] = upper[index] * LATENCY_GROWTH ** ((rank - before - 0.5) / inside - 1)
+    return found
 
 
 def delay_quantile_seconds(histogram: Ints, q: float) -> float | None:

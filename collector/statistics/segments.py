@@ -104,9 +104,9 @@ def _side(counts: LabelCounts) -> _Side:
         n, right = int(counts.confusion.sum()), float(np.trace(counts.confusion[:-1, :-1]))
         share = right / n if n else 0.0
         return _Side(n=n, total=right, variance=share * (1 - share))
-    n, _, absolute, squared = (float(value) for value in counts.residuals[:4])
-    variance = max(0.0, squared - absolute * absolute / n) / max(n - 1, 1) if n else 0.0
-    return _Side(n=int(n), total=absolute, variance=variance)
+    rows, _, absolute, squared = (float(value) for value in counts.residuals[:4])
+    variance = max(0.0, squared - absolute * absolute / rows) / max(rows - 1, 1) if rows else 0.0
+    return _Side(n=int(rows), total=absolute, variance=variance)
 
 
 def _rest(whole: LabelCounts, part: LabelCounts) -> _Side:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import pandas as pd
 import streamlit as st
 
-from collector.statistics.comparison import Arm, Comparison, Difference, Outcome, Terms, arm, compare
+from collector.statistics.comparison import compare_pairs, compare_split
+from collector.statistics.health import MIXED_LEAST
+from collector.statistics.trial import Comparison, Design, Difference, Outcome, Terms
 from dashboard import charts, page, queries
 from dashboard.texts import NOTHING, Texts, plain
 from storage.records import Deployment, Version
 from storage.splits import share_of
 
 SIGNS = {Outcome.SHIP: "✔", Outcome.ROLL_BACK: "✖", Outcome.KEEP_RUNNING: "…", Outcome.UNHEALTHY: "▲"}
-SHARES = ("accuracy", "error_rate", "precision", "recall", "f1", "roc_auc")
+DISTANCE = "score_ks"
+"""The one metric that is no difference of two values but their distance."""
 
 
 def show() -> None:
@@ -81,27 +85,45 @@ def _result(context: page.Context, a: Version, b: Version) -> None:
         # What was answered before the split was shared otherwise: it would fail the sample ratio and mix two times.
         share = share_of(context.registry.deployed.get(a.model), a.version, b.version)
         start = max(start, began)
-    arms = [_arm(version, start, end) for version in (a, b)]
-    if not any(found.rows for found in arms):
+    found = _compared(a, b, start, end, share)
+    if not any(side.rows for side in found.arms):
         page.empty(context.texts("empty.range"), context.texts("empty.range_compare"))
         return
-    found = compare(arms[0], arms[1], expected_share_b=share)
     _verdict(context, found)
     if start > context.shown.start:
         st.caption(context.texts("compare.since_split", at=context.texts.time(start)))
+    for note in found.notes:
+        st.caption(plain(note))
     left, right = st.columns([2, 3], gap="medium")
     with left:
         _arms(context, found, share)
+        _beliefs(context, found)
     with right:
         _differences(context, found)
     page.details(context, _table(context.texts, found), "comparison")
     _method(context)
 
 
-def _arm(version: Version, start: datetime, end: datetime) -> Arm:
-    predictions = queries.prediction_counts(version.layout_id, version.version, start, end)
-    labels = queries.label_counts(version.layout_id, version.version, start, end)
-    return arm(version.version, queries.layout(version.layout_id), predictions, labels)
+def _compared(a: Version, b: Version, start: datetime, end: datetime, share: float | None) -> Comparison:
+    """A shadow pair by pair with what it shadowed, any other versions by what each answered."""
+    seconds = _seconds(a.model, start, end)
+    shadows = [queries.is_shadowed(version.layout_id, version.version, start, end) for version in (a, b)]
+    if shadows[0] == shadows[1]:
+        layout, versions = queries.layout(a.layout_id), (a.version, b.version)
+        rows = queries.split_rows(a.layout_id, *versions, start, end)
+        return compare_split(rows, (layout, layout), versions, expected_share_b=share, seconds=seconds)
+    first, second = (a.version, b.version) if shadows[1] else (b.version, a.version)
+    pairs = queries.shadow_pairs(a.model, first, second, start, end)
+    pairs = pairs if shadows[1] else replace(pairs, a=pairs.b, b=pairs.a)
+    return compare_pairs(pairs, queries.layout(a.layout_id), (a.version, b.version), seconds=seconds)
+
+
+def _seconds(model: str, start: datetime, end: datetime) -> float | None:
+    """How much of the time has predictions of the model."""
+    known = queries.extent(model)
+    if known is None:
+        return None
+    return max(0.0, (min(end, known[1]) - max(start, known[0])).total_seconds()) or None
 
 
 def _verdict(context: page.Context, found: Comparison) -> None:
@@ -127,6 +149,7 @@ def _arms(context: page.Context, found: Comparison, share: float | None) -> None
                 texts("compare.agreed"),
                 *(texts.percent(part) for part in ((1 - share, share) if share is not None else (None, None))),
             ),
+            (texts("compare.subjects"), texts.number(a.subjects), texts.number(b.subjects)),
             (texts("compare.labelled"), texts.number(a.labelled), texts.number(b.labelled)),
             (texts("performance.coverage"), texts.percent(found.health.coverage_a), texts.percent(found.health.coverage_b)),
             (texts("compare.failures"), texts.number(a.failures), texts.number(b.failures)),
@@ -138,11 +161,40 @@ def _arms(context: page.Context, found: Comparison, share: float | None) -> None
             _check(texts, "compare.sample_ratio", found.health.sample_ratio_p),
             _check(texts, "compare.sample_ratio_sequential", found.health.sequential),
             _check(texts, "compare.coverage_test", found.health.coverage_p),
+            _mixed(texts, found),
         ],
         (texts("compare.check"), "p", ""),
     )
-    if share is None:
+    if found.design is Design.SHADOW:
+        st.caption(texts("compare.shadow"))
+    elif share is None:
         st.caption(texts("compare.no_split"))
+
+
+def _mixed(texts: Texts, found: Comparison) -> tuple[str, str, str]:
+    assignment = found.health.assignment
+    if assignment is None or assignment.share is None:
+        return texts("compare.mixed"), NOTHING, texts("compare.not_applicable")
+    share = texts.percent(assignment.share, 2)
+    too_many = assignment.share > found.terms.mixed_limit and assignment.both >= MIXED_LEAST
+    verdict = f"▲ {texts('compare.suspicious')}" if too_many else f"✔ {texts('compare.fine')}"
+    return texts("compare.mixed"), f"{texts.number(assignment.both)} ({share})", verdict
+
+
+def _beliefs(context: page.Context, found: Comparison) -> None:
+    """What else is known: how often both disagree, how probable it is that b is better, how long it may take."""
+    texts, rows = context.texts, []
+    if found.disagreement is not None:
+        rows.append((texts("compare.disagreement"), texts.percent(found.disagreement.rate, 2)))
+        rows.append((texts("compare.bound"), texts.number(found.disagreement.bound)))
+    if found.posterior is not None:
+        rows.append((texts("compare.posterior"), texts.percent(found.posterior.probability_b_better)))
+        rows.append((texts("compare.loss"), texts.number(found.posterior.expected_loss)))
+    if found.forecast is not None:
+        more, wait = texts.number(found.forecast.labelled), texts.seconds(found.forecast.seconds)
+        rows.append((texts("compare.forecast"), texts("compare.forecast_value", rows=more, time=wait)))
+    if rows:
+        page.facts(rows, (texts("compare.beliefs"), ""))
 
 
 def _check(texts: Texts, key: str, p: float | None) -> tuple[str, str, str]:
@@ -168,6 +220,8 @@ def _differences(context: page.Context, found: Comparison) -> None:
 def _headline(texts: Texts, metric: Difference) -> str:
     sign, word = _judgement(metric)
     values = f"{_value(texts, metric.name, metric.a)} → {_value(texts, metric.name, metric.b)}"
+    if metric.name == DISTANCE:
+        values = texts.number(metric.difference)
     return f"**{texts.word('metric', metric.name)}** {values} · {sign} {texts(word)}"
 
 
@@ -176,6 +230,8 @@ def _judgement(metric: Difference) -> tuple[str, str]:
     better, bounds = _better(metric), metric.sequential_interval
     if bounds is None:
         return "…", "compare.one_look"
+    if metric.name == DISTANCE:
+        return _likeness(bounds, metric.margin or 0.0)
     if better is None:
         return "…", "compare.undecided"
     if better:
@@ -183,10 +239,17 @@ def _judgement(metric: Difference) -> tuple[str, str]:
     return ("▲", "compare.worse_within") if metric.margin is not None and bounds[1] < metric.margin else ("✖", "compare.worse")
 
 
+def _likeness(bounds: tuple[float, float], margin: float) -> tuple[str, str]:
+    """A distance is never better or worse, and never surely 0."""
+    if bounds[1] < margin:
+        return "✔", "compare.alike"
+    return ("▲", "compare.apart") if bounds[0] > margin else ("…", "compare.undecided")
+
+
 def _better(metric: Difference) -> bool | None:
     """Whether b is surely better or worse, None while the always-valid interval holds 0 or there is none."""
     bounds = metric.sequential_interval
-    if bounds is None or bounds[0] <= 0 <= bounds[1]:
+    if metric.name == DISTANCE or bounds is None or bounds[0] <= 0 <= bounds[1]:
         return None
     return (bounds[1] < 0) == metric.less_is_better
 
@@ -229,7 +292,10 @@ def _table(texts: Texts, found: Comparison) -> pd.DataFrame:
                 f"{texts('compare.sequential')} ({texts('word.lower')})": sequential[0],
                 f"{texts('compare.sequential')} ({texts('word.upper')})": sequential[1],
                 texts("column.p_value"): metric.p_value,
+                texts("compare.adjusted"): metric.adjusted_p_value,
                 texts("compare.margin"): metric.margin,
+                texts("compare.part"): texts.word("part", metric.part),
+                texts("compare.test"): metric.method,
                 "n A": metric.n_a,
                 "n B": metric.n_b,
             }
@@ -246,6 +312,8 @@ def _method(context: page.Context) -> None:
                 level=f"{1 - terms.alpha:.0%}",
                 horizon=context.texts.number(terms.horizon),
                 labels=terms.min_labels,
+                subjects=terms.min_subjects,
+                mixed=context.texts.percent(terms.mixed_limit, 0),
                 error_margin=context.texts.percent(terms.error_rate_margin),
                 latency_margin=context.texts.percent(terms.latency_margin_share, 0),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from sqlalchemy import Engine
 
 from storage import audit, deployments
 from storage.engine import reading, writing
-from storage.records import Mode
-from tests.factories import at, make_prediction_rows, record, register_model
+from storage.labels import record_labels
+from storage.records import Label, Mode, PredictionRow
+from storage.registry import LayoutLookup
+from tests.factories import at, make_prediction_row, make_prediction_rows, record, register_model
 from tests.integration.cli.conftest import Run
 
 
@@ -119,6 +122,63 @@ def test_the_minute_of_a_split_counts_where_nothing_was_answered_in_it_before(
     found = json.loads(on_database("compare", "churn", "1", "2", "--json").out)
 
     assert (found["arms"]["1"]["n"], found["arms"]["2"]["n"]) == (counted, 0)
+
+
+def test_the_text_of_a_comparison_has_its_time_and_both_intervals(on_database: Run, churn: Engine) -> None:
+    shown = on_database("compare", "churn", "1", "2").out
+
+    assert "From 2026-03-02 " in shown
+    assert "UTC, split." in shown
+    assert re.search(r"metric +1 +2 +difference +95% interval +always-valid +margin +p +adjusted p", shown)
+    assert "Health: sample ratio p" in shown
+
+
+def test_subjects_with_many_predictions_are_compared_as_subjects(on_database: Run, engine: Engine) -> None:
+    with writing(engine) as c:
+        register_model(c, versions=("1", "2"))
+        deployments.deploy(c, "churn", mode=Mode.AB, champion="1", challenger="2", weight=0.5, actor="ana", reason="", now=at(-60))
+        record(c, [make_prediction_row(number, subject=f"a{number // 10}") for number in range(300)])
+        record(c, [challenger(number, subject=f"{'ab'[number >= 60]}{number // 10}") for number in range(300)])
+
+    found = json.loads(on_database("compare", "churn", "1", "2", "--json").out)
+
+    assert {version: arm["subjects"] for version, arm in found["arms"].items()} == {"1": 30, "2": 30}
+    assert found["health"]["mixed"] == {"subjects": 54, "both": 6, "share": pytest.approx(6 / 54)}
+    assert found["metrics"]["error_rate"]["units"] == 60
+    assert found["verdict"] == "unhealthy"
+    assert "6 of 54 subjects (11.1%) met both versions" in found["reasons"][0]
+
+
+def challenger(number: int, **changes: object) -> PredictionRow:
+    return make_prediction_row(number, **{"id": f"q{number}", "version": "2", "role": "challenger", **changes})
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_shadow_is_compared_with_what_it_shadowed(on_database: Run, engine: Engine, turned: bool) -> None:
+    """The champion is wrong where its number is odd, the shadow never: 600 pairs, all labelled."""
+    with writing(engine) as c:
+        register_model(c, versions=("1", "2"))
+        deployments.promote(c, "churn", "1", actor="ana", reason="", now=at(-60))
+        record(c, make_prediction_rows(range(600), prediction="no"))
+        record(c, [challenger(n, role="shadow", shadow_of=f"p{n}", prediction=("no", "yes")[n % 2]) for n in range(600)])
+        new = [Label(prediction_id=f"p{n}", label=("no", "yes")[n % 2], at=at(900)) for n in range(600)]
+        record_labels(c, "churn", new, LayoutLookup(c), writer="w1", bucket_seconds=60, now=at(900))
+    versions = ("2", "1") if turned else ("1", "2")
+
+    found = json.loads(on_database("compare", "churn", *versions, "--json").out)
+    shown = on_database("compare", "churn", *versions).out
+
+    assert (found["design"], found["winner"]) == ("shadow", "2")
+    assert found["verdict"] == ("roll back" if turned else "ship")
+    assert found["metrics"]["accuracy"]["difference"] == (-0.5 if turned else 0.5)
+    assert (found["disagreement"]["n"], found["disagreement"]["rate"]) == (600, 0.5)
+    assert "Different answers to the same input: 0.5 of 600" in shown
+
+
+def test_the_agreed_runtime_must_be_a_duration(on_database: Run, churn: Engine) -> None:
+    result = on_database("compare", "churn", "1", "2", "--min-runtime", "soon")
+
+    assert (result.status, "--min-runtime soon is not a duration" in result.err) == (2, True)
 
 
 def test_comparison_without_answers_says_what_counts(on_database: Run, engine: Engine) -> None:

@@ -43,7 +43,7 @@ def test_segment_with_most_at_stake_comes_first() -> None:
 def test_p_value_is_that_of_fishers_exact_test() -> None:
     (gap,) = weak_segments(classified(1550, 2000), {"a": classified(150, 200)}, tolerance=0.0)
 
-    expected = stats.fisher_exact([[150, 50], [1400, 400]], alternative="less")
+    expected = stats.fisher_exact(np.array([[150, 50], [1400, 400]]), alternative="less")
     assert gap.p_value == pytest.approx(expected.pvalue)
     assert gap.interval[0] < gap.difference < gap.interval[1]
 

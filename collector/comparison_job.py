@@ -1,0 +1,136 @@
+"""Compares running versions now and then: splits by subject, shadows pair by pair.
+
+Both need rows, not counts, so this job looks rarely and reads a bounded part.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from collector.jobs import LIVE
+from collector.outcome import Outcome
+from collector.settings import CollectorSettings
+from collector.statistics.health import SAMPLE_RATIO_ALPHA, sample_ratio_p, sequential_sample_ratio_p
+from collector.statistics.paired import disagreement
+from collector.statistics.trial import Terms
+from storage import deployments, metrics, registry, rollups, splits, trials
+from storage.engine import DatabaseUnavailable, reading
+from storage.records import Deployment, JobRun, MetricPoint, Role, Verdict
+
+_logger = logging.getLogger(__name__)
+
+BY_SUBJECT = "unit=subject"
+"""The segment of points that count subjects where others of their name count predictions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonJob:
+    """The sample ratio of each split by subject since it began, and how often each shadow disagrees with the champion."""
+
+    engine: Engine
+    settings: CollectorSettings
+
+    @property
+    def name(self) -> str:
+        return "comparison"
+
+    def gather(self, now: datetime, previous: JobRun | None, keep: Callable[[], None]) -> Outcome | None:
+        """Once an interval: at its end, or as soon as there is a collector again; what was missed is not made up for."""
+        every = self.settings.comparison_interval
+        end = rollups.bucket_start(now - self.settings.window_lag, max(1, int(every.total_seconds())))
+        if previous is not None and previous.done_until is not None and previous.done_until >= end:
+            return None
+        points: list[MetricPoint] = []
+        problems: list[str] = []
+        with reading(self.engine) as c:
+            current = deployments.all_current(c)
+        for deployment in current.values():
+            keep()
+            try:
+                with reading(self.engine) as c:
+                    points += self._points(c, deployment, end)
+            except DatabaseUnavailable:
+                raise
+            except Exception as error:
+                _logger.exception("the comparison of a model's versions failed", extra={"model": deployment.model})
+                problems.append(f"{deployment.model}: {type(error).__name__}: {error}")
+        return Outcome(write=lambda c: metrics.write_points(c, points), done_until=end, problems=tuple(problems))
+
+    def _points(self, c: Connection, deployment: Deployment, end: datetime) -> list[MetricPoint]:
+        found = [self._shadow(c, deployment, version, end) for version in self._shadows(c, deployment, end)]
+        return [*self._split(c, deployment, end), *(point for point in found if point is not None)]
+
+    # ------------------------------------------------------------------------------------------ splits
+
+    def _split(self, c: Connection, split: Deployment, end: datetime) -> list[MetricPoint]:
+        """The anytime-valid sample ratio over subjects since the split began; a point of the challenger.
+
+        It is a series of its own beside those of windows, which count predictions.
+        """
+        if split.challenger is None or not 0 < split.weight < 1:
+            return []
+        versions = (split.champion, split.challenger)
+        start = trials.rows_since(c, split.model, versions, splits.since_split(c, split, versions), end)
+        n_a, n_b = (trials.assigned_subjects(c, split.model, version, start, end) for version in versions)
+        p = sequential_sample_ratio_p(n_a, n_b, split.weight)
+        if p is None:
+            return []
+        enough = n_a + n_b >= self.settings.min_samples
+        verdict = Verdict.INSUFFICIENT if not enough else Verdict.DRIFT if p < SAMPLE_RATIO_ALPHA else Verdict.OK
+        return [
+            MetricPoint(
+                at=end,
+                name="sample_ratio_p",
+                value=p,
+                model=split.model,
+                version=split.challenger,
+                role=LIVE,
+                segment=BY_SUBJECT,
+                window_seconds=int(self.settings.comparison_window.total_seconds()),
+                p_value=sample_ratio_p(n_a, n_b, split.weight),
+                n_current=n_a + n_b,
+                threshold=SAMPLE_RATIO_ALPHA if enough else None,
+                verdict=verdict,
+            )
+        ]
+
+    # ------------------------------------------------------------------------------------------ shadows
+
+    def _shadows(self, c: Connection, deployment: Deployment, end: datetime) -> list[str]:
+        """Versions that answered as a shadow in the window, other than the champion."""
+        start = end - self.settings.comparison_window
+        active = [version for model, version in rollups.active_versions(c, start, end) if model == deployment.model]
+        lookup = registry.LayoutLookup(c)
+        return [
+            version
+            for version in active
+            if version != deployment.champion
+            and rollups.read_predictions(c, lookup(deployment.model, version), version, start, end, roles=[Role.SHADOW]).rows
+        ]
+
+    def _shadow(self, c: Connection, deployment: Deployment, version: str, end: datetime) -> MetricPoint | None:
+        """How often the shadow and the champion answer one input differently, by subject; None without a pair."""
+        window = self.settings.comparison_window
+        pairs = trials.shadow_pairs(c, deployment.model, deployment.champion, version, end - window, end)
+        found = disagreement(pairs, registry.LayoutLookup(c)(deployment.model, version), Terms())
+        if found.rate is None:
+            return None
+        lower, upper = found.interval or (None, None)
+        return MetricPoint(
+            at=end,
+            name="disagreement_rate",
+            value=found.rate,
+            model=deployment.model,
+            version=version,
+            role=Role.SHADOW.value,
+            window_seconds=int(window.total_seconds()),
+            lower=lower,
+            upper=upper,
+            n_current=found.n,
+            verdict=Verdict.OK if found.n >= self.settings.min_samples else Verdict.INSUFFICIENT,
+        )
