@@ -56,7 +56,7 @@ def encode(features: Sequence[Feature], reference: Sequence[Column], current: Se
 
 def _pair(feature: Feature, reference: Column, current: Column) -> tuple[Floats, Floats]:
     if feature.type is not FeatureType.CATEGORY:
-        return _numeric(reference), _numeric(current)
+        return numeric(reference), numeric(current)
     texts = [_text(value) for value in reference]
     counts = Counter(text for text in texts if text is not None)
     ranked = sorted(counts, key=lambda text: (-counts[text], text))
@@ -64,7 +64,8 @@ def _pair(feature: Feature, reference: Column, current: Column) -> tuple[Floats,
     return _codes(texts, codes), _codes([_text(value) for value in current], codes)
 
 
-def _numeric(column: Column) -> Floats:
+def numeric(column: Column) -> Floats:
+    """A column as float64: NaN where missing or text, infinities as +-1e100."""
     try:
         values = np.asarray(column, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -75,8 +76,8 @@ def _numeric(column: Column) -> Floats:
 def _number(value: Scalar) -> float:
     try:
         return float("nan") if value is None or isinstance(value, str) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return float("nan")
+    except OverflowError:  # a whole number of hundreds of digits
+        return LARGEST if value and value > 0 else -LARGEST
 
 
 def _text(value: Scalar) -> str | None:
