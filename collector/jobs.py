@@ -69,7 +69,9 @@ class Job(Protocol):
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, the sweep of labels, and this host's resources."""
+    """Every job of a collector: one per window length, the samples, the sweep of labels, and this host's resources."""
+    from collector.sample_jobs import SampleJob  # here, because it builds on this module
+
     plans = settings.plans
     judging = Judging(
         plans=plans,
@@ -85,6 +87,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     ]
     return [
         *statistics,
+        SampleJob(engine=engine, settings=settings),
         LabelSweep(settings=settings),
         ResourcesJob(engine=engine, probe=probes.Probe(home=settings.home), settings=settings),
     ]
