@@ -120,7 +120,7 @@ def _usual_labels(metric: str) -> tuple[str, ...]:
     """What names the series of a metric: nothing for those of a machine, the feature for the drift of one."""
     if words_of(metric).page == "overview" and metric != "data_freshness_seconds":
         return ()
-    of_feature = metric.startswith("drift_") and metric not in ("drift_share", "drift_multivariate")
+    of_feature = metric.startswith("drift_") and metric not in ("drift_share", "drift_multivariate", "drift_reconstruction")
     return ("model", "version", "feature") if of_feature else ("model", "version")
 
 

@@ -53,8 +53,9 @@ MOST_RESTATED = 1500
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, comparisons, the sweep of labels, uptime, and this host's resources."""
+    """Every job of a collector: one per window length, comparisons, samples, the sweep of labels, uptime, and this host's resources."""
     from collector.comparison_job import ComparisonJob  # which stands on this module
+    from collector.sample_jobs import SampleJob  # here, because it builds on this module
 
     plans = settings.plans
     judging = Judging(
@@ -72,6 +73,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     return [
         *statistics,
         ComparisonJob(engine=engine, settings=settings),
+        SampleJob(engine=engine, settings=settings),
         LabelSweep(settings=settings),
         UptimeJob(engine=engine, urls=settings.sidecars, plans=plans),
         ResourcesJob(engine=engine, probe=probes.Probe(home=settings.home), settings=settings),

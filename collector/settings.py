@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from collector.statistics.performance import Tolerances
 from collector.statistics.verdict import Floors
 from collector.windows import WindowPlan, parse_plans
-from storage.durations import parse_duration
+from storage.durations import format_duration, parse_duration
 from storage.settings import Duration, PositiveDuration, Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -76,6 +76,18 @@ class CollectorSettings(Settings):
     comparison_window: PositiveDuration = Field(
         timedelta(hours=1), description="Length of the window that `disagreement_rate` of a shadow is computed over."
     )
+    sample_interval: PositiveDuration = Field(
+        timedelta(hours=1),
+        description="How often data quality and multivariate drift are computed from a sample of rows, and the window that it is of.",
+    )
+    sample_rows: int = Field(2000, ge=0, le=20_000, description="Most rows of a version in such a sample; 0 turns it off.")
+    sample_reach: Duration = Field(
+        timedelta(days=1), description="How far back a sample goes for `min_samples` rows where its window has fewer."
+    )
+    floor_multivariate: Share = Field(0.55, description="Least AUC of the domain classifier that can be drift.")
+    floor_reconstruction: float = Field(
+        0.2, ge=0, description="Least change of the reconstruction error, in deviations of a reference row's, that can be drift."
+    )
     export_window: str = Field(
         "", description="Window length that the Prometheus exporter shows (the default: the shortest of `windows`)."
     )
@@ -101,6 +113,12 @@ class CollectorSettings(Settings):
         for url in _parts(value):
             if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
                 raise ValueError(f"{url} is not an address; write for example http://inference:8000")
+        return value
+
+    @field_validator("sample_interval")
+    @classmethod
+    def _check_sample_interval(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        parse_plans(format_duration(value), timedelta(seconds=1), info.data.get("rollup_seconds", 60))
         return value
 
     @field_validator("export_window")

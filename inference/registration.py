@@ -23,6 +23,7 @@ from inference.models.loading import digest_of, library_versions, load_version, 
 from inference.signature import SignatureError, column_texts
 from inference.trial import Reference, Trial, learn, try_model
 from storage import audit, deployments, profiles, registry, rollups
+from storage.constraints import DUPLICATES_ROWS, learn_constraints
 from storage.engine import reading, writing
 from storage.layouts import build_layout, category_text, count_labels, count_predictions, schema_hash
 from storage.records import (
@@ -219,15 +220,18 @@ def _check_free(c: Connection, draft: Version) -> None:
 def _profile(version: Version, layout: Layout, reference: Reference, trial: Trial, now: datetime) -> Profile:
     is_regression = version.signature.task is Task.REGRESSION
     texts = [repr(float(value)) if is_regression else category_text(value) for value in trial.outputs.predictions]
+    counts = count_predictions(layout, reference.rows, trial.outputs.scores, texts)
+    spread = reference.rows[:: max(1, len(reference.rows) // DUPLICATES_ROWS)]
     return Profile(
         model=version.model,
         version=version.version,
         layout_id=layout.id,
         rows=len(reference.rows),
-        counts=count_predictions(layout, reference.rows, trial.outputs.scores, texts),
+        counts=counts,
         labels=_labels(layout, reference, trial, texts),
         performance=trial.performance,
         sample=_sample(reference, trial, texts),
+        constraints=learn_constraints(version.signature, layout, counts, spread).model_dump(mode="json"),
         created_at=now,
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from typing import Any
+
+from sqlalchemy import Connection, select, update
 
 from storage.arrays import pack_floats, pack_ints, unpack_floats, unpack_ints
 from storage.dialects import upsert
@@ -32,6 +34,11 @@ def save_profile(c: Connection, profile: Profile) -> None:
         "created_at": profile.created_at,
     }
     upsert(c, profiles, [row], key=["model", "version"])
+
+
+def save_constraints(c: Connection, model: str, version: str, constraints: dict[str, Any]) -> None:
+    """What data quality holds the version's rows against, in place of what it was."""
+    c.execute(update(profiles).where(profiles.c.model == model, profiles.c.version == version).values(constraints=constraints))
 
 
 def load_profile(c: Connection, model: str, version: str, layout: Layout) -> Profile | None:
