@@ -18,7 +18,8 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 
 from collector import probes
-from collector.points import Judging, Subject, performance_points, window_points
+from collector.performance_points import performance_points
+from collector.points import Judging, Subject, window_points
 from collector.settings import CollectorSettings
 from collector.statistics.comparison import sample_ratio_p
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows

@@ -31,7 +31,10 @@ _logger = logging.getLogger(__name__)
 DRIFT = {"drift_ks": "ks", "drift_psi": "psi", "drift_js": "js"}
 """Metric names in ``metrics`` and the value of the label ``statistic``."""
 DETECTING = (*DRIFT, "drift_missing", "drift_unseen", "drift_out_of_range")
-PERFORMANCE = ("accuracy", "precision", "recall", "f1", "roc_auc", "mae", "rmse", "r2", "label_coverage", "label_delay_seconds")
+PERFORMANCE = (
+    *("accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
+    *("label_coverage", "label_delay_seconds"),
+)
 LATENCY = {"latency_p50_seconds": "0.5", "latency_p95_seconds": "0.95", "latency_p99_seconds": "0.99"}
 LEAST_AGE = timedelta(minutes=2)
 

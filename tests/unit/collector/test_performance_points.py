@@ -1,0 +1,117 @@
+"""From label counts to points: names, references, verdicts and their reasons."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from collector.performance_points import performance_points
+from collector.points import Subject
+from storage.layouts import count_labels
+from storage.records import LabelCounts, Verdict
+from tests.unit.collector.test_points import BINARY, JUDGING, REGRESSION, by_name, counts_of, subject_of, uniform
+
+FROM_SCORES = {"pr_auc", "log_loss", "brier", "calibration_error"}
+OF_CLASSES = {"accuracy", "precision", "recall", "f1", "roc_auc"}
+
+
+def labels_of(n: int, *, wrong: float = 0.0, seed: int = 1) -> LabelCounts:
+    """Uniform scores that are true probabilities, labels of which the share ``wrong`` is turned round, half an hour later."""
+    random = np.random.default_rng(seed)
+    scores = random.uniform(0, 1, n)
+    actual = (random.random(n) < scores) ^ (random.random(n) < wrong)
+    predicted = np.where(scores >= 0.5, "yes", "no").tolist()
+    return count_labels(BINARY, scores.tolist(), predicted, np.where(actual, "yes", "no").tolist(), [1800.0] * n)
+
+
+def with_reference_labels(labels: LabelCounts) -> Subject:
+    subject = subject_of(BINARY, counts_of(BINARY, uniform(5000)))
+    assert subject.profile is not None
+    return replace(subject, profile=replace(subject.profile, labels=labels))
+
+
+def test_performance_is_held_against_what_registration_measured() -> None:
+    labels = count_labels(
+        BINARY, [0.9] * 200 + [0.1] * 200, ["yes"] * 200 + ["no"] * 200, (["yes"] * 100 + ["no"] * 100) * 2, [5.0] * 400
+    )
+    subject = subject_of(BINARY, counts_of(BINARY, uniform(5000)), {"accuracy": 0.9, "roc_auc": 0.95})
+
+    found = by_name(performance_points(subject, labels, 800, JUDGING))
+
+    assert set(found) == {"label_coverage", "label_delay_seconds", *OF_CLASSES, *FROM_SCORES}
+    assert found["label_coverage"].value == 0.5
+    assert (found["accuracy"].value, found["accuracy"].verdict, found["roc_auc"].verdict) == (0.5, Verdict.DRIFT, Verdict.DRIFT)
+    assert found["accuracy"].threshold is not None
+    assert 0.7 < found["accuracy"].threshold <= 0.85
+    assert (found["f1"].threshold, found["f1"].verdict) == (None, Verdict.OK)
+
+
+def test_the_labels_of_a_reference_give_every_quality_a_threshold() -> None:
+    found = by_name(performance_points(with_reference_labels(labels_of(5000)), labels_of(2000, seed=2), None, JUDGING))
+
+    judged = {name for name in found if found[name].threshold is not None}
+    assert judged == (OF_CLASSES | FROM_SCORES) - {"calibration_error"}
+    assert {found[name].verdict for name in judged} == {Verdict.OK}
+    assert found["accuracy"].n_reference == 5000
+    assert "reference 0.7" in found["accuracy"].basis
+
+
+def test_a_quality_that_fell_for_sure_is_drift_in_all_its_measures() -> None:
+    found = by_name(performance_points(with_reference_labels(labels_of(5000)), labels_of(4000, wrong=0.3), None, JUDGING))
+
+    fallen = {name for name, point in found.items() if point.verdict is Verdict.DRIFT}
+    assert fallen >= {"accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier"}
+
+
+def test_losses_are_drift_above_their_threshold_and_scores_below() -> None:
+    found = by_name(performance_points(with_reference_labels(labels_of(5000)), labels_of(4000, wrong=0.3), None, JUDGING))
+
+    for name, sign in (("brier", 1), ("accuracy", -1)):
+        value, threshold, detectable = found[name].value, found[name].threshold, found[name].detectable
+        assert value is not None
+        assert threshold is not None
+        assert detectable is not None
+        assert sign * (value - threshold) > 0
+        assert detectable > 0
+
+
+def test_a_reference_of_few_labels_judges_nothing() -> None:
+    found = by_name(performance_points(with_reference_labels(labels_of(40)), labels_of(2000), None, JUDGING))
+
+    assert found["accuracy"].verdict is Verdict.INSUFFICIENT
+    assert "reference" in found["accuracy"].basis
+
+
+def test_regression_has_its_own_names() -> None:
+    labels = count_labels(REGRESSION, [1.0, 2.0] * 50, [""] * 100, ["1.5", "1.0"] * 50, [5.0] * 100)
+
+    found = by_name(performance_points(subject_of(REGRESSION, None), labels, None, JUDGING))
+
+    assert set(found) == {"mae", "rmse", "r2", "label_delay_seconds"}
+    assert found["mae"].value == 0.75
+    assert found["mae"].lower is not None
+
+
+def test_no_labels_leave_a_coverage_of_zero() -> None:
+    labels = count_labels(BINARY, [], [], [], [])
+
+    (point,) = performance_points(subject_of(BINARY, None), labels, 100, JUDGING)
+
+    assert (point.name, point.value, point.n_current) == ("label_coverage", 0.0, 100)
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(1.0, Verdict.OK), (2.0, Verdict.DRIFT)])
+def test_a_mean_error_that_rises_is_drift(error: float, verdict: Verdict) -> None:
+    def labels(scale: float, seed: int) -> LabelCounts:
+        errors = np.random.default_rng(seed).normal(0, scale, 2000)
+        return count_labels(REGRESSION, errors.tolist(), [""] * 2000, ["0.0"] * 2000, [1.0] * 2000)
+
+    subject = subject_of(REGRESSION, counts_of(REGRESSION, uniform(2000)))
+    assert subject.profile is not None
+    subject = replace(subject, profile=replace(subject.profile, labels=labels(1.0, 1)))
+
+    found = by_name(performance_points(subject, labels(error, 2), None, JUDGING))
+
+    assert found["mae"].verdict is verdict
