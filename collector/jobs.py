@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 
 from collector import probes
+from collector.estimation_points import DOUBTED_BY, doubts_of, estimation_points
 from collector.performance_points import performance_points
 from collector.points import Judging, Subject, window_points
 from collector.settings import CollectorSettings
@@ -48,6 +49,11 @@ LIVE = ""
 SWEEP_LIMIT = 5000
 MOST_RESTATED = 1500
 """Windows of one length that are looked at for late labels, however far back `restate_labels` reaches."""
+
+RECORD_LENGTHS = 30
+"""Lengths of a window that the track record of estimates reaches back, if labels may not come later still."""
+MOST_RECORDED = 5000
+"""Points of one version that are read for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +123,8 @@ class StatisticsJob:
     plan: WindowPlan
     judging: Judging
     is_shortest: bool
+    doubted: dict[tuple[str, str], tuple[datetime, dict[str, str]]] = field(default_factory=dict)
+    """What was found against the estimates of a version, and for which window."""
 
     @property
     def name(self) -> str:
@@ -156,11 +164,14 @@ class StatisticsJob:
         served = load_served(c, model, version)
         traffic = Traffic.read(c, served, self.plan, self._oldest(due).start, due[-1].end)
         late = self._late(c, served, traffic, due)
+        doubts = self._doubts(c, served, traffic.role, due[-1].end)
         points = []
         for window in (*late, *due):
             counts = traffic.predictions(window)
             if counts.rows or served.is_deployed:
-                points += window_points(_subject(served, window, traffic.role), counts, self.judging)
+                subject = _subject(served, window, traffic.role)
+                points += window_points(subject, counts, self.judging)
+                points += estimation_points(subject, counts, self.judging, doubts)
             points += self._sample_ratio(c, served, window)
         points += self._performance(c, served, traffic, due)
         return points + self._freshness(c, served, due[-1])
@@ -172,6 +183,30 @@ class StatisticsJob:
             return []
         known = self._stored(c, served, traffic.role, "requests_per_second", earlier[0].end, due[0].end)
         return [w for w in earlier if w.end in known and known[w.end].n_current != traffic.predictions(w).rows]
+
+    def _doubts(self, c: Connection, served: Served, role: str, end: datetime) -> dict[str, str]:
+        """What earlier windows say against estimates of performance; looked up once per length of a window."""
+        if served.profile is None or not served.profile.labels.rows:
+            return {}
+        key = (served.layout.model, served.version)
+        at, doubts = self.doubted.get(key, (None, {}))
+        if at is None or not at <= end < at + self.plan.length:
+            doubts = self._read_doubts(c, served, role, end)
+            self.doubted[key] = end, doubts
+        return doubts
+
+    def _read_doubts(self, c: Connection, served: Served, role: str, end: datetime) -> dict[str, str]:
+        found = metrics.read_points(
+            c,
+            names=DOUBTED_BY,
+            model=served.layout.model,
+            version=served.version,
+            window_seconds=self.plan.seconds,
+            start=end - max(self.settings.restate_labels, RECORD_LENGTHS * self.plan.length),
+            end=end,
+            limit=MOST_RECORDED,
+        )
+        return doubts_of([point for point in found if point.role == role], self.plan.length, self.judging)
 
     def _stored(
         self, c: Connection, served: Served, role: str, name: str, start: datetime, end: datetime

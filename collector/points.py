@@ -30,8 +30,8 @@ from storage.records import Ints, Layout, MetricPoint, PredictionCounts, Profile
 Interval = tuple[float, float]
 
 PREDICTION_TESTS = 2
-PERFORMANCE_TESTS = 8
-"""Accuracy, precision, recall, F1, ROC AUC, PR AUC, log loss and Brier score, which are held against the reference."""
+PERFORMANCE_TESTS = 12
+"""Accuracy, precision, recall, F1, ROC AUC, PR AUC, log loss, Brier score, two estimates, concept drift, selected labels."""
 QUANTILES = {"latency_p50_seconds": 0.5, "latency_p95_seconds": 0.95, "latency_p99_seconds": 0.99}
 DRIFT_NAMES = {
     "ks": "drift_ks",
