@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+import numpy as np
+
 from collector.performance_points import judge_measure, measure_point
 from collector.points import Judging, Subject
+from collector.statistics.concept import error_rise
 from collector.statistics.estimation import Estimated, calibration_gap, estimate_accuracy, estimate_roc_auc, rates_of
 from collector.statistics.measures import Measure, measures
 from collector.statistics.track_record import Limits, Pair, estimate_doubt, record_doubt, track_record
 from storage.layouts import split_bins
-from storage.records import MetricPoint, PredictionCounts, Verdict
+from storage.records import LabelCounts, MetricPoint, PredictionCounts, Profile, Verdict
 
 REALISED = {"estimated_accuracy": "accuracy", "estimated_roc_auc": "roc_auc"}
 """The metric that tells, once labels are there, how good an estimate was."""
@@ -94,6 +97,31 @@ def doubts_of(points: Sequence[MetricPoint], length: timedelta, judging: Judging
         record = track_record(pairs_of(points, name, length))
         found[name] = record_doubt(record, judging.tolerances.score)
     return {name: reason for name, reason in found.items() if reason}
+
+
+def error_doubts(steps: Sequence[tuple[datetime, LabelCounts]], profile: Profile | None, run_length: float) -> dict[str, str]:
+    """A reason against all estimates where labels show more errors, step by step, than the scores of their rows promise.
+
+    What is promised is raised by two standard errors of the reference's accuracy. One false alarm in ``run_length`` steps.
+    """
+    rates = rates_of(profile.labels) if profile is not None and profile.labels.confusion.shape[0] == 3 else None
+    if rates is None:
+        return {}
+    kept, found = [], []
+    for at, labels in steps:
+        known = labels.confusion[:-1, :-1]
+        promised = estimate_accuracy(rates, np.append(labels.score_by_class[:-1, :-1].sum(axis=1), 0), int(known[1].sum()))
+        if promised is not None and promised.n == known.sum():
+            kept.append(at)
+            found.append((int(known.sum() - np.trace(known)), promised.n, 1 - promised.value))
+    if not found:
+        return {}
+    errors, rows, expected = (np.array(values) for values in zip(*found, strict=True))
+    margin = 2 * np.sqrt(np.maximum(expected * (1 - expected), 1 / rates.n) / rates.n)
+    rise = error_rise(errors, rows, expected + margin, run_length)
+    if rise is None:
+        return {}
+    return dict.fromkeys(REALISED, f"more errors than the scores promise since {kept[rise.since]:%Y-%m-%d %H:%M} UTC")
 
 
 def pairs_of(points: Sequence[MetricPoint], estimated: str, length: timedelta) -> list[Pair]:

@@ -15,20 +15,23 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
+import numpy as np
 from sqlalchemy import Connection, Engine
 
 from collector import probes
-from collector.estimation_points import DOUBTED_BY, doubts_of, estimation_points
-from collector.performance_points import performance_points
+from collector.estimation_points import DOUBTED_BY, doubts_of, error_doubts, estimation_points
+from collector.performance_points import performance_points, waits_for_labels
 from collector.points import Judging, Subject, window_points
 from collector.settings import CollectorSettings
 from collector.statistics.comparison import sample_ratio_p
+from collector.statistics.maturity import arrived_share, is_mature
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, labels, metrics, profiles, registry, resources, rollups, spools
 from storage.engine import DatabaseUnavailable, reading
-from storage.layouts import add_labels, add_predictions, empty_label_counts, empty_prediction_counts, is_regression
+from storage.layouts import add_labels, add_predictions, empty_label_counts, empty_prediction_counts, is_regression, split_bins
 from storage.records import (
     Deployment,
+    Ints,
     JobRun,
     LabelCounts,
     Layout,
@@ -206,7 +209,10 @@ class StatisticsJob:
             end=end,
             limit=MOST_RECORDED,
         )
-        return doubts_of([point for point in found if point.role == role], self.plan.length, self.judging)
+        doubts = doubts_of([point for point in found if point.role == role], self.plan.length, self.judging)
+        labelled = Labelled.read(c, served, self.plan, end - self.settings.restate_labels, end, role)
+        run_length = timedelta(days=self.judging.false_alarm_days) / timedelta(seconds=step_seconds(self.plan))
+        return doubts | error_doubts(labelled.steps, served.profile, run_length)
 
     def _stored(
         self, c: Connection, served: Served, role: str, name: str, start: datetime, end: datetime
@@ -223,22 +229,30 @@ class StatisticsJob:
         return {point.at: point for point in found if point.role == role}
 
     def _performance(self, c: Connection, served: Served, traffic: Traffic, due: Sequence[Window]) -> list[MetricPoint]:
-        """The due windows, and those before them, as far back as labels may come late, whose labels changed in number."""
+        """The due windows, and those before them, as far back as labels may come late, whose labels changed or became ripe."""
         back = min(math.ceil(self.settings.restate_labels / self.plan.step), MOST_RESTATED)
         earlier = earlier_windows(self.plan, due[0].end, back)
         oldest = earlier[0] if earlier else due[0]
         labelled = Labelled.read(c, served, self.plan, oldest.start, due[-1].end, traffic.role)
         headline = "mae" if is_regression(served.layout) else "accuracy"
         known = self._stored(c, served, traffic.role, headline, oldest.end, due[0].end)
-        changed = [w for w in earlier if labelled.rows(w) != (known[w.end].n_current if w.end in known else 0)]
+        now = due[-1].end
+        changed = [
+            w
+            for w in earlier
+            if labelled.rows(w) != (known[w.end].n_current if w.end in known else 0)
+            or (waits_for_labels(known.get(w.end)) and is_mature(labelled.arrived(w, now), None))
+        ]
         coverage = self._stored(c, served, traffic.role, "label_coverage", oldest.end, due[0].end) if changed else {}
         points = []
         for window in (*changed, *due):
-            rows = traffic.served(window)
-            if rows is None and window.end in coverage:
+            rows, scored = traffic.served(window), None
+            if rows is not None:
+                scored = split_bins(served.layout, traffic.predictions(window).bins)[1]
+            elif window.end in coverage:
                 rows = coverage[window.end].n_current
-            subject = _subject(served, window, traffic.role)
-            points += performance_points(subject, labelled.in_window(window), rows, self.judging)
+            subject, arrived = _subject(served, window, traffic.role), labelled.arrived(window, now)
+            points += performance_points(subject, labelled.in_window(window), rows, self.judging, arrived=arrived, scored=scored)
         return points
 
     def _sample_ratio(self, c: Connection, served: Served, window: Window) -> list[MetricPoint]:
@@ -327,17 +341,24 @@ class Labelled:
 
     layout: Layout
     steps: Sequence[tuple[datetime, LabelCounts]]
+    delays: Ints
+    """The delay histogram of the steps before each step, and of all, int64 (steps + 1, DELAY_BINS)."""
 
     @classmethod
     def read(cls, c: Connection, served: Served, plan: WindowPlan, start: datetime, end: datetime, role: str) -> Labelled:
         roles = [role] if role else None
-        step = step_seconds(plan)
-        return cls(
-            layout=served.layout, steps=rollups.label_series(c, served.layout, served.version, start, end, step, roles=roles)
-        )
+        steps = rollups.label_series(c, served.layout, served.version, start, end, step_seconds(plan), roles=roles)
+        none = empty_label_counts(served.layout).delay
+        return cls(layout=served.layout, steps=steps, delays=np.cumsum([none, *(step.delay for _, step in steps)], axis=0))
 
     def rows(self, window: Window) -> int:
         return sum(step.rows for _, step in _within(self.steps, window))
+
+    def arrived(self, window: Window, now: datetime) -> float | None:
+        """The share of the window's labels that has usually come by ``now``, going by predictions before it."""
+        first = bisect_left(self.steps, window.start, key=lambda step: step[0])
+        ages = ((now - moment).total_seconds() for moment in (window.end, window.start))
+        return arrived_share(self.delays[first], *ages)
 
     def in_window(self, window: Window) -> LabelCounts:
         counts = empty_label_counts(self.layout)

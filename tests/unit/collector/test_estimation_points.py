@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
 
-from collector.estimation_points import REALISED, doubts_of, estimation_points, pairs_of
+from collector.estimation_points import REALISED, doubts_of, error_doubts, estimation_points, pairs_of
 from collector.points import Subject
 from storage.layouts import count_labels, count_predictions
-from storage.records import MetricPoint, PredictionCounts, Verdict
+from storage.records import LabelCounts, MetricPoint, PredictionCounts, Verdict
 from tests.unit.collector.statistics.streams import Rows, draw
 from tests.unit.collector.test_points import BINARY, JUDGING, NOW, PLAN, REGRESSION, by_name, counts_of, subject_of, uniform
 
@@ -179,3 +179,29 @@ def test_under_concept_drift_the_record_says_that_the_estimates_are_wrong() -> N
         points.append(MetricPoint(at=at, name="accuracy", value=window.accuracy, n_current=1000))
 
     assert "off by" in doubts_of(points, LENGTH, JUDGING)["estimated_accuracy"]
+
+
+def label_steps(rows: Sequence[Rows]) -> list[tuple[datetime, LabelCounts]]:
+    steps = []
+    for number, step in enumerate(rows):
+        called, actual = ([NAMES[int(value)] for value in values] for values in (step.scores >= 0.5, step.actual))
+        counts = count_labels(BINARY, step.scores.tolist(), called, actual, [0.0] * len(actual))
+        steps.append((NOW + timedelta(minutes=number), counts))
+    return steps
+
+
+@pytest.mark.parametrize(("flip", "refused"), [(0.0, False), (0.3, True)], ids=["as promised", "more errors"])
+def test_errors_beyond_what_scores_promise_refuse_all(flip: float, refused: bool) -> None:
+    random = np.random.default_rng(11)
+    steps = label_steps([draw(random, 60, a=3.0, b=3.0, flip=flip if number >= 20 else 0.0) for number in range(60)])
+
+    found = error_doubts(steps, subject_with(rows_of(1)).profile, 43_200)
+
+    assert set(found) == (set(REALISED) if refused else set())
+    if refused:
+        assert "since 2026-03-02 12:" in found["estimated_accuracy"]
+
+
+def test_nothing_is_promised_without_labels_in_the_reference() -> None:
+    assert error_doubts(label_steps([rows_of(1, 100)]), subject_of(BINARY, counts_of(BINARY, uniform(300))).profile, 1000) == {}
+    assert error_doubts([], subject_with(rows_of(1)).profile, 1000) == {}

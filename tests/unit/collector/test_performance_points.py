@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from collector.performance_points import performance_points
+from collector.performance_points import performance_points, waits_for_labels
 from collector.points import Subject
-from storage.layouts import count_labels
+from storage.layouts import bin_indices, count_labels
 from storage.records import LabelCounts, Verdict
 from tests.unit.collector.test_points import BINARY, JUDGING, REGRESSION, by_name, counts_of, subject_of, uniform
 
@@ -52,7 +52,7 @@ def test_the_labels_of_a_reference_give_every_quality_a_threshold() -> None:
     found = by_name(performance_points(with_reference_labels(labels_of(5000)), labels_of(2000, seed=2), None, JUDGING))
 
     judged = {name for name in found if found[name].threshold is not None}
-    assert judged == (OF_CLASSES | FROM_SCORES) - {"calibration_error"}
+    assert judged == (OF_CLASSES | FROM_SCORES | {"concept_drift"}) - {"calibration_error"}
     assert {found[name].verdict for name in judged} == {Verdict.OK}
     assert found["accuracy"].n_reference == 5000
     assert "reference 0.7" in found["accuracy"].basis
@@ -115,3 +115,75 @@ def test_a_mean_error_that_rises_is_drift(error: float, verdict: Verdict) -> Non
     found = by_name(performance_points(subject, labels(error, 2), None, JUDGING))
 
     assert found["mae"].verdict is verdict
+
+
+class TestConceptDrift:
+    def test_labels_that_no_longer_follow_the_score_are_concept_drift(self) -> None:
+        found = by_name(performance_points(with_reference_labels(labels_of(5000)), labels_of(2000, wrong=0.3), None, JUDGING))
+
+        point = found["concept_drift"]
+        assert point.value is not None
+        assert point.threshold is not None
+        assert point.value > point.threshold >= 0.1
+        assert point.verdict is Verdict.DRIFT
+        assert point.p_value is not None
+        assert point.p_value < 1e-6
+        assert "strata" in point.basis
+
+    def test_few_labels_are_insufficient_data(self) -> None:
+        found = by_name(performance_points(with_reference_labels(labels_of(5000)), labels_of(45, wrong=0.5), None, JUDGING))
+
+        assert found["concept_drift"].verdict is Verdict.INSUFFICIENT
+
+    def test_without_labels_in_the_reference_there_is_none(self) -> None:
+        found = by_name(performance_points(subject_of(BINARY, counts_of(BINARY, uniform(500))), labels_of(500), None, JUDGING))
+
+        assert "concept_drift" not in found
+
+    @pytest.mark.parametrize(("bias", "verdict"), [(0.0, Verdict.OK), (0.5, Verdict.DRIFT)])
+    def test_of_a_regressor_it_is_a_mean_error_that_moved(self, bias: float, verdict: Verdict) -> None:
+        def labels(mean: float, seed: int) -> LabelCounts:
+            errors = np.random.default_rng(seed).normal(mean, 1, 1000)
+            return count_labels(REGRESSION, errors.tolist(), [""] * 1000, ["0.0"] * 1000, [1.0] * 1000)
+
+        subject = subject_of(REGRESSION, counts_of(REGRESSION, uniform(1000)))
+        assert subject.profile is not None
+        subject = replace(subject, profile=replace(subject.profile, labels=labels(0.2, 1)))
+
+        found = by_name(performance_points(subject, labels(0.2 + bias, 2), None, JUDGING))
+
+        assert found["concept_drift"].verdict is verdict
+        assert found["concept_drift"].value == pytest.approx(bias, abs=0.1)
+
+
+class TestLateLabels:
+    def test_a_window_whose_labels_are_still_arriving_is_not_judged(self) -> None:
+        subject, labels = with_reference_labels(labels_of(5000)), labels_of(1000, wrong=0.3)
+
+        found = by_name(performance_points(subject, labels, 4000, JUDGING, arrived=0.4))
+
+        assert {found[name].verdict for name in (*OF_CLASSES, "concept_drift")} == {Verdict.INSUFFICIENT}
+        assert "40%" in found["accuracy"].basis
+        assert waits_for_labels(found["accuracy"])
+        assert not waits_for_labels(found["label_coverage"])
+
+    @pytest.mark.parametrize(("served", "arrived"), [(1050, 0.4), (4000, 0.95), (4000, None)], ids=["whole", "usual", "unknown"])
+    def test_it_is_judged_once_most_are_there_or_nothing_is_known_of_their_delay(self, served: int, arrived: float | None) -> None:
+        subject, labels = with_reference_labels(labels_of(5000)), labels_of(1000, wrong=0.3)
+
+        found = by_name(performance_points(subject, labels, served, JUDGING, arrived=arrived))
+
+        assert found["accuracy"].verdict is Verdict.DRIFT
+
+    @pytest.mark.parametrize(("picked", "verdict"), [(False, Verdict.OK), (True, Verdict.DRIFT)])
+    def test_labels_that_come_for_some_scores_only_show_in_the_coverage(self, picked: bool, verdict: Verdict) -> None:
+        scores = np.random.default_rng(3).uniform(0, 1, 2000)
+        has_label = scores > 0.5 if picked else np.arange(2000) % 2 == 0
+        scored = np.bincount(bin_indices(BINARY.score, scores), minlength=BINARY.score.size)
+        n = int(has_label.sum())
+        labels = count_labels(BINARY, scores[has_label].tolist(), ["yes"] * n, ["yes"] * n, [1.0] * n)
+
+        found = by_name(performance_points(subject_of(BINARY, None), labels, 2000, JUDGING, scored=scored))
+
+        assert found["label_coverage"].verdict is verdict
+        assert found["label_coverage"].p_value is not None
