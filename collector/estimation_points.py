@@ -2,59 +2,83 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
 
-from collector.performance_points import judge_measure, measure_point
+from collector.performance_points import judge_measure, measure_point, reference_measures
 from collector.points import Judging, Subject
 from collector.statistics.concept import error_rise
-from collector.statistics.estimation import Estimated, calibration_gap, estimate_accuracy, estimate_roc_auc, rates_of
-from collector.statistics.measures import Measure, measures
+from collector.statistics.estimation import (
+    Estimated,
+    LossByScore,
+    calibration_gap,
+    estimate_accuracy,
+    estimate_mean,
+    estimate_roc_auc,
+    rates_of,
+)
+from collector.statistics.measures import Measure
+from collector.statistics.performance import Tolerances, regression
 from collector.statistics.track_record import Limits, Pair, estimate_doubt, record_doubt, track_record
-from storage.layouts import split_bins
-from storage.records import LabelCounts, MetricPoint, PredictionCounts, Profile, Verdict
+from storage.layouts import is_regression, split_bins
+from storage.records import LabelCounts, Layout, MetricPoint, PredictionCounts, Profile, Verdict
 
-REALISED = {"estimated_accuracy": "accuracy", "estimated_roc_auc": "roc_auc"}
+REALISED = {"estimated_accuracy": "accuracy", "estimated_roc_auc": "roc_auc", "estimated_mae": "mae"}
 """The metric that tells, once labels are there, how good an estimate was."""
+OF_TWO_CLASSES = ("estimated_accuracy", "estimated_roc_auc")
 DOUBTED_BY = ("concept_drift", *REALISED, *REALISED.values())
 """What must be read of earlier windows to doubt an estimate."""
 COMPLETE = 0.9
 """Share of a window's predictions that must have a label for its estimate to be held against it."""
 
 
-def estimation_points(subject: Subject, counts: PredictionCounts, judging: Judging, doubts: Mapping[str, str]) -> list[MetricPoint]:
-    """Estimated accuracy and AUC of a window of a binary classifier, judged as the realised ones are.
+def estimation_points(
+    subject: Subject,
+    counts: PredictionCounts,
+    judging: Judging,
+    doubts: Mapping[str, str],
+    losses: LossByScore | None = None,
+) -> list[MetricPoint]:
+    """Estimated accuracy and AUC of a classifier, or mean absolute error of a regressor, judged as the realised ones are.
 
     A refused estimate is insufficient data, with the reason in ``basis``; it keeps its value, so that its record goes on.
-    ``doubts`` are reasons from outside the window, by metric. None without a reference or predictions.
+    ``doubts`` are reasons from outside the window, by metric. ``losses`` of the reference's sample are what regressors and
+    classifiers of several classes are estimated from. None without a reference or predictions.
     """
-    profile = subject.profile
     served = counts.rows - counts.errors - counts.timeouts
-    if profile is None or served <= 0 or len(subject.layout.classes) != 2:
+    if subject.profile is None or served <= 0:
         return []
-    rates = rates_of(profile.labels)
-    if rates is None:
-        reason = "the reference has no labels of both classes"
-        return [_refused(subject, name, served, reason) for name in REALISED]
-    scores, called = split_bins(subject.layout, counts.bins)[1], int(counts.classes[1])
-    found = {"estimated_accuracy": estimate_accuracy(rates, scores, called), "estimated_roc_auc": estimate_roc_auc(rates, scores)}
-    gap = calibration_gap(rates, profile.labels)
-    limits = Limits(mean_error=judging.tolerances.score, min_rows=judging.min_samples)
-    references = {measure.name: measure for measure in measures(subject.layout, profile.labels)}
+    found, gap, reason = _estimates(subject, subject.profile, counts, losses)
+    references = reference_measures(subject)
+    limits = Limits(min_rows=judging.min_samples)
     points = []
     for name, estimated in found.items():
         if estimated is None:
-            points.append(_refused(subject, name, served, "no scores, or only such as mean one class"))
+            points.append(subject.point(name, None, n_current=served, verdict=Verdict.INSUFFICIENT, basis=reason))
             continue
         doubt = estimate_doubt(estimated, gap, limits) or doubts.get(name, "")
         points.append(_point(subject, name, estimated, references.get(REALISED[name]), doubt, judging))
     return points
 
 
-def _refused(subject: Subject, name: str, served: int, reason: str) -> MetricPoint:
-    return subject.point(name, None, n_current=served, verdict=Verdict.INSUFFICIENT, basis=reason)
+def _estimates(
+    subject: Subject, profile: Profile, counts: PredictionCounts, losses: LossByScore | None
+) -> tuple[dict[str, Estimated | None], float, str]:
+    """The estimates by name, by how much they miss the reference itself, and why one is missing."""
+    scores = split_bins(subject.layout, counts.bins)[1]
+    if len(subject.layout.classes) != 2:
+        name, most = ("estimated_mae", math.inf) if is_regression(subject.layout) else ("estimated_accuracy", 1.0)
+        reason = "no scores" if losses else "the sample of the reference has no labels"
+        return {name: estimate_mean(losses, scores, most) if losses else None}, 0.0, reason
+    rates = rates_of(profile.labels)
+    if rates is None:
+        return dict.fromkeys(OF_TWO_CLASSES), 0.0, "the reference has no labels of both classes"
+    accuracy, area = estimate_accuracy(rates, scores, int(counts.classes[1])), estimate_roc_auc(rates, scores)
+    found = dict(zip(OF_TWO_CLASSES, (accuracy, area), strict=True))
+    return found, calibration_gap(rates, profile.labels), "no scores, or only such as mean one class"
 
 
 def _point(subject: Subject, name: str, found: Estimated, reference: Measure | None, doubt: str, judging: Judging) -> MetricPoint:
@@ -65,6 +89,7 @@ def _point(subject: Subject, name: str, found: Estimated, reference: Measure | N
         interval=found.interval,
         error=found.error,
         is_share=name == "estimated_accuracy",
+        is_loss=name == "estimated_mae",
     )
     if doubt:
         return subject.point(
@@ -83,7 +108,13 @@ def _point(subject: Subject, name: str, found: Estimated, reference: Measure | N
 # ---------------------------------------------------------------------------------------------- doubts
 
 
-def doubts_of(points: Sequence[MetricPoint], length: timedelta, judging: Judging) -> dict[str, str]:
+def most_errors(layout: Layout, profile: Profile, tolerances: Tolerances) -> dict[str, float]:
+    """By how much the estimates of a version may be off on average: points of a score, a share of the reference's error."""
+    mae = (regression(profile.labels).mae if is_regression(layout) else None) or profile.performance.get("mae", 0.0)
+    return dict.fromkeys(OF_TWO_CLASSES, tolerances.score) | {"estimated_mae": tolerances.error_share * mae}
+
+
+def doubts_of(points: Sequence[MetricPoint], length: timedelta, most_error: Mapping[str, float]) -> dict[str, str]:
     """Reasons against the estimates of a version, by metric, from its earlier points of windows of one ``length``.
 
     Concept drift in the newest window that could be judged speaks against all of them, a bad record against its own.
@@ -95,7 +126,7 @@ def doubts_of(points: Sequence[MetricPoint], length: timedelta, judging: Judging
     found = {}
     for name in REALISED:
         record = track_record(pairs_of(points, name, length))
-        found[name] = record_doubt(record, judging.tolerances.score)
+        found[name] = record_doubt(record, most_error[name])
     return {name: reason for name, reason in found.items() if reason}
 
 

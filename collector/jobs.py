@@ -19,11 +19,13 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from collector import probes
-from collector.estimation_points import DOUBTED_BY, doubts_of, error_doubts, estimation_points
+from collector.estimation_points import DOUBTED_BY, doubts_of, error_doubts, estimation_points, most_errors
 from collector.performance_points import performance_points, waits_for_labels
 from collector.points import Judging, Subject, window_points
+from collector.samples import sampled_losses
 from collector.settings import CollectorSettings
 from collector.statistics.comparison import sample_ratio_p
+from collector.statistics.estimation import LossByScore
 from collector.statistics.maturity import arrived_share, is_mature
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, labels, metrics, profiles, registry, resources, rollups, spools
@@ -128,6 +130,7 @@ class StatisticsJob:
     is_shortest: bool
     doubted: dict[tuple[str, str], tuple[datetime, dict[str, str]]] = field(default_factory=dict)
     """What was found against the estimates of a version, and for which window."""
+    losses: dict[tuple[str, str], LossByScore | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -174,7 +177,7 @@ class StatisticsJob:
             if counts.rows or served.is_deployed:
                 subject = _subject(served, window, traffic.role)
                 points += window_points(subject, counts, self.judging)
-                points += estimation_points(subject, counts, self.judging, doubts)
+                points += estimation_points(subject, counts, self.judging, doubts, self._losses(served))
             points += self._sample_ratio(c, served, window)
         points += self._performance(c, served, traffic, due)
         return points + self._freshness(c, served, due[-1])
@@ -187,18 +190,27 @@ class StatisticsJob:
         known = self._stored(c, served, traffic.role, "requests_per_second", earlier[0].end, due[0].end)
         return [w for w in earlier if w.end in known and known[w.end].n_current != traffic.predictions(w).rows]
 
+    def _losses(self, served: Served) -> LossByScore | None:
+        """What estimates of other than two classes rest on; the sample of a version is decoded once."""
+        if served.profile is None or len(served.layout.classes) == 2:
+            return None
+        key = (served.layout.model, served.version)
+        if key not in self.losses:
+            self.losses[key] = sampled_losses(served.layout, served.profile)
+        return self.losses[key]
+
     def _doubts(self, c: Connection, served: Served, role: str, end: datetime) -> dict[str, str]:
         """What earlier windows say against estimates of performance; looked up once per length of a window."""
-        if served.profile is None or not served.profile.labels.rows:
+        if served.profile is None:
             return {}
         key = (served.layout.model, served.version)
         at, doubts = self.doubted.get(key, (None, {}))
         if at is None or not at <= end < at + self.plan.length:
-            doubts = self._read_doubts(c, served, role, end)
+            doubts = self._read_doubts(c, served, served.profile, role, end)
             self.doubted[key] = end, doubts
         return doubts
 
-    def _read_doubts(self, c: Connection, served: Served, role: str, end: datetime) -> dict[str, str]:
+    def _read_doubts(self, c: Connection, served: Served, profile: Profile, role: str, end: datetime) -> dict[str, str]:
         found = metrics.read_points(
             c,
             names=DOUBTED_BY,
@@ -209,10 +221,11 @@ class StatisticsJob:
             end=end,
             limit=MOST_RECORDED,
         )
-        doubts = doubts_of([point for point in found if point.role == role], self.plan.length, self.judging)
+        errors = most_errors(served.layout, profile, self.judging.tolerances)
+        doubts = doubts_of([point for point in found if point.role == role], self.plan.length, errors)
         labelled = Labelled.read(c, served, self.plan, end - self.settings.restate_labels, end, role)
         run_length = timedelta(days=self.judging.false_alarm_days) / timedelta(seconds=step_seconds(self.plan))
-        return doubts | error_doubts(labelled.steps, served.profile, run_length)
+        return doubts | error_doubts(labelled.steps, profile, run_length)
 
     def _stored(
         self, c: Connection, served: Served, role: str, name: str, start: datetime, end: datetime

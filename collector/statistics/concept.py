@@ -63,7 +63,7 @@ def concept_change(rates: ScoreRates, negatives: Ints, positives: Ints) -> Conce
     strata = _strata(own)
     if strata is None:
         return None
-    sums = [np.bincount(strata, weights=values) for values in (n, o, n * rate, own, total)]
+    sums: list[Floats] = [np.bincount(strata, weights=values) for values in (n, o, n * rate, own, total)]  # type: ignore[misc]
     rows, found, expected, variance, both = sums
     expected = np.clip(expected, variance, rows - variance)  # a share p has a variance of at most p
     deviance = 2 * (_xlogratio(found, expected) + _xlogratio(rows - found, rows - expected))

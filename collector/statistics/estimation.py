@@ -19,9 +19,12 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from collector.statistics.intervals import z_value
+from collector.statistics.probabilities import equal_groups
 from storage.records import Floats, Ints, LabelCounts
 
 Interval = tuple[float, float]
+
+LOSS_GROUPS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +33,14 @@ class Estimated:
 
     ``interval``: where the realised value of this window lies, with probability 95 %, once all its labels are there; so
     it holds the noise of those labels and that of the reference. It leaves out ``bound``, the most by which rows that all
-    sit at one end of their bins can move the value. ``out_of_support``: share of rows whose score bin has no label in
+    sit at one end of their bins can move the value (None where that is not known). ``out_of_support``: share of rows whose score bin has no label in
     the reference, or that have no score.
     """
 
     value: float
     error: float
     interval: Interval
-    bound: float
+    bound: float | None
     n: int
     n_reference: int
     out_of_support: float
@@ -106,7 +109,7 @@ def estimate_accuracy(rates: ScoreRates, scores: Ints, called: int) -> Estimated
     positive = called_by_bin(rows, called)
     right = positive * rates.rates + (rows - positive) * (1 - rates.rates)
     bound = float(np.abs(2 * positive - rows) @ _steps(rates.isotonic)) / n
-    return _estimated(rates, scores, float(right.sum()) / n, (2 * positive - rows) / n, bound)
+    return _estimated(rates, scores, float(right.sum()) / n, (2 * positive - rows) / n, bound=bound)
 
 
 def called_by_bin(rows: Ints, called: int) -> Floats:
@@ -116,7 +119,7 @@ def called_by_bin(rows: Ints, called: int) -> Floats:
     [0.0, 2.0, 3.0]
     """
     above = np.cumsum(rows[::-1])[::-1] - rows
-    return np.clip(called - above, 0, rows).astype(np.float64)
+    return np.asarray(np.clip(called - above, 0, rows), dtype=np.float64)
 
 
 def estimate_roc_auc(rates: ScoreRates, scores: Ints) -> Estimated | None:
@@ -138,11 +141,13 @@ def estimate_roc_auc(rates: ScoreRates, scores: Ints) -> Estimated | None:
     above = positives - np.cumsum(p) + p / 2
     area = float(p @ below) / (positives * negatives)
     slope = rows * ((below - above) / (positives * negatives) - area / positives + area / negatives)
-    return _estimated(rates, scores, area, slope, float(p @ q) / (2 * positives * negatives))
+    return _estimated(rates, scores, area, slope, bound=float(p @ q) / (2 * positives * negatives))
 
 
-def _estimated(rates: ScoreRates, scores: Ints, value: float, slope: Floats, bound: float) -> Estimated:
-    """``slope``: derivative of the value with respect to the rate of each bin.
+def _estimated(
+    rates: ScoreRates | LossByScore, scores: Ints, value: float, slope: Floats, *, bound: float | None, most: float = 1.0
+) -> Estimated:
+    """``slope``: derivative of the value with respect to the rate of each bin; ``most``: the greatest possible value.
 
     A rate is uncertain by the labels of the reference in its bin; the share of positives in the window differs from the
     rate by the labels of the window. Both have the same variance per label.
@@ -155,7 +160,7 @@ def _estimated(rates: ScoreRates, scores: Ints, value: float, slope: Floats, bou
     return Estimated(
         value=value,
         error=error,
-        interval=(max(0.0, value - reach), min(1.0, value + reach)),
+        interval=(max(0.0, value - reach), min(most, value + reach)),
         bound=bound,
         n=int(rows.sum()),
         n_reference=rates.n,
@@ -163,10 +168,74 @@ def _estimated(rates: ScoreRates, scores: Ints, value: float, slope: Floats, bou
     )
 
 
+# ---------------------------------------------------------------------------------------------- other models
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossByScore:
+    """Mean loss of a reference's rows by score bin (the missing bin left out), with the variance of one loss there.
+
+    A loss is an absolute error, or 1 for a right and 0 for a wrong class. ``rows``: int64 (bins,); ``means`` and
+    ``variances``: float64 (bins,).
+    """
+
+    rows: Ints
+    means: Floats
+    variances: Floats
+
+    @property
+    def n(self) -> int:
+        return int(self.rows.sum())
+
+
+def loss_by_score(bins: Ints, losses: Floats, size: int) -> LossByScore | None:
+    """The mean of ``losses``, float64 (n,), in each of ``size`` score bins, whose indices are ``bins``, int64 (n,).
+
+    Variances are those of ten groups of neighbouring bins, because a bin holds few rows; bins without a row take the mean
+    between their neighbours. None with fewer than two finite losses.
+
+    >>> loss_by_score(np.array([0, 0, 2]), np.array([1.0, 3.0, 4.0]), 3).means.tolist()
+    [2.0, 3.0, 4.0]
+    """
+    kept = np.isfinite(losses) & (bins < size)
+    bins, losses = bins[kept], losses[kept]
+    if losses.size < 2:
+        return None
+    rows = np.bincount(bins, minlength=size)
+    seen = np.flatnonzero(rows)
+    means = np.bincount(bins, weights=losses, minlength=size)[seen] / rows[seen]
+    group = equal_groups(rows, LOSS_GROUPS)
+    sums = [np.bincount(group[bins], weights=values, minlength=LOSS_GROUPS) for values in (np.ones(bins.size), losses)]
+    centre = sums[1] / np.maximum(sums[0], 1)
+    squares = np.bincount(group[bins], weights=np.square(losses - centre[group[bins]]), minlength=LOSS_GROUPS)
+    spread = np.where(sums[0] > 1, squares / np.maximum(sums[0] - 1, 1), losses.var(ddof=1))
+    return LossByScore(rows=rows, means=np.interp(np.arange(size), seen, means), variances=spread[group])
+
+
+def estimate_mean(loss: LossByScore, scores: Ints, most: float = math.inf) -> Estimated | None:
+    """The mean loss to be expected of scored rows, int64 (bins + 1,), the last without a score; None for none.
+
+    A direct loss estimate with the score as its only regressor: it follows rows that move to scores with larger errors,
+    and assumes that the error of a row depends on what else is known of it through the score alone.
+
+    >>> loss = loss_by_score(np.array([0, 0, 1, 1]), np.array([1.0, 1.0, 3.0, 3.0]), 2)
+    >>> estimate_mean(loss, np.array([10, 30, 0])).value
+    2.5
+    """
+    rows = scores[:-1]
+    n = int(rows.sum())
+    if not n:
+        return None
+    return _estimated(loss, scores, float(rows @ loss.means) / n, rows / n, bound=None, most=most)
+
+
+# ---------------------------------------------------------------------------------------------- checks
+
+
 def _steps(isotonic: Floats) -> Floats:
     """How far the rate inside a bin can be from that of the bin, where it rises with the score: the larger step to a neighbour."""
     step = np.diff(isotonic)
-    return np.maximum(np.append(step, 0.0), np.insert(step, 0, 0.0))
+    return np.asarray(np.maximum(np.append(step, 0.0), np.insert(step, 0, 0.0)))
 
 
 def out_of_support(reference: Ints, scores: Ints) -> float:

@@ -42,11 +42,10 @@ class TrackRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Beyond what an estimate is refused: shares, points of accuracy, rows."""
+    """Beyond what an estimate is refused: a share, points of accuracy, rows."""
 
     out_of_support: float = 0.1
     calibration_gap: float = 0.02
-    mean_error: float = 0.05
     min_rows: int = 200
 
 

@@ -9,15 +9,28 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
-from collector.estimation_points import REALISED, doubts_of, error_doubts, estimation_points, pairs_of
+from collector.estimation_points import OF_TWO_CLASSES, REALISED, doubts_of, error_doubts, estimation_points, most_errors, pairs_of
 from collector.points import Subject
-from storage.layouts import count_labels, count_predictions
-from storage.records import LabelCounts, MetricPoint, PredictionCounts, Verdict
+from collector.statistics.estimation import LossByScore, loss_by_score
+from storage.layouts import bin_indices, count_labels, count_predictions
+from storage.records import Floats, LabelCounts, MetricPoint, PredictionCounts, Task, Verdict
 from tests.unit.collector.statistics.streams import Rows, draw
-from tests.unit.collector.test_points import BINARY, JUDGING, NOW, PLAN, REGRESSION, by_name, counts_of, subject_of, uniform
+from tests.unit.collector.test_points import (
+    BINARY,
+    JUDGING,
+    NOW,
+    PLAN,
+    REGRESSION,
+    by_name,
+    counts_of,
+    layout_of,
+    subject_of,
+    uniform,
+)
 
 NAMES = ["no", "yes"]
 LENGTH = PLAN.length
+MOST_ERROR = dict.fromkeys(REALISED, 0.05)
 
 
 def window_of(rows: Rows) -> PredictionCounts:
@@ -66,7 +79,7 @@ def test_without_labels_in_the_reference_it_refuses() -> None:
     found = estimation_points(subject, window_of(rows_of(2)), JUDGING, {})
 
     assert [(point.name, point.value, point.verdict) for point in found] == [
-        (name, None, Verdict.INSUFFICIENT) for name in REALISED
+        (name, None, Verdict.INSUFFICIENT) for name in OF_TWO_CLASSES
     ]
     assert "no labels" in found[0].basis
 
@@ -105,13 +118,77 @@ def test_a_window_without_scores_is_refused_too() -> None:
     assert {(point.value, point.verdict) for point in found} == {(None, Verdict.INSUFFICIENT)}
 
 
-def test_there_is_nothing_to_estimate_without_a_reference_predictions_or_classes() -> None:
+def test_there_is_nothing_to_estimate_without_a_reference_or_predictions() -> None:
     empty = count_predictions(BINARY, [], [], [])
-    numbers = count_predictions(REGRESSION, [[0.5]] * 300, [0.5] * 300, [None] * 300)
 
     assert estimation_points(subject_of(BINARY, None), window_of(rows_of(2)), JUDGING, {}) == []
     assert estimation_points(subject_with(rows_of(1)), empty, JUDGING, {}) == []
-    assert estimation_points(subject_of(REGRESSION, numbers), numbers, JUDGING, {}) == []
+
+
+# ---------------------------------------------------------------------------------------------- other models
+
+
+def numbers_of(scores: Floats) -> PredictionCounts:
+    return count_predictions(REGRESSION, [[0.5]] * scores.size, scores.tolist(), [None] * scores.size)
+
+
+def regressor(seed: int = 1, n: int = 2000) -> tuple[Subject, LossByScore]:
+    """A reference whose errors grow with the predicted number: normal with a deviation of the score itself."""
+    random = np.random.default_rng(seed)
+    scores = random.uniform(0, 1, n)
+    errors = random.normal(0, scores)
+    labels = count_labels(REGRESSION, scores.tolist(), [None] * n, [repr(float(v)) for v in scores - errors], [0.0] * n)
+    losses = loss_by_score(bin_indices(REGRESSION.score, scores), np.abs(errors), REGRESSION.score.size - 1)
+    subject = subject_of(REGRESSION, numbers_of(scores))
+    assert subject.profile is not None
+    assert losses is not None
+    return replace(subject, profile=replace(subject.profile, labels=labels)), losses
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(0.0, Verdict.OK), (0.8, Verdict.DRIFT)], ids=["same scores", "high scores"])
+def test_the_mean_error_of_a_regressor_follows_its_scores(low: float, verdict: Verdict) -> None:
+    random, (subject, losses) = np.random.default_rng(2), regressor()
+    scores = random.uniform(low, 1, 2000)
+
+    (point,) = estimation_points(subject, numbers_of(scores), JUDGING, {}, losses)
+
+    truth = float(np.abs(random.normal(0, scores)).mean())
+    assert (point.name, point.verdict) == ("estimated_mae", verdict)
+    assert point.lower is not None
+    assert point.upper is not None
+    assert point.lower <= truth <= point.upper
+
+
+def test_without_a_labelled_sample_a_regressor_is_refused() -> None:
+    subject, _ = regressor()
+
+    (point,) = estimation_points(subject, numbers_of(np.full(500, 0.5)), JUDGING, {}, None)
+
+    assert (point.value, point.verdict) == (None, Verdict.INSUFFICIENT)
+    assert "sample" in point.basis
+
+
+def test_a_regressor_may_be_off_by_a_share_of_its_error_on_the_reference() -> None:
+    subject, _ = regressor()
+    assert subject.profile is not None
+
+    found = most_errors(REGRESSION, subject.profile, JUDGING.tolerances)
+
+    assert found["estimated_mae"] == pytest.approx(0.1 * 0.4, rel=0.1)  # E|error| = E[score] sqrt(2 / pi)
+
+
+def test_several_classes_are_estimated_from_how_often_each_confidence_was_right() -> None:
+    random = np.random.default_rng(5)
+    layout = layout_of(Task.CLASSIFICATION, ("a", "b", "c"))
+    scores = random.uniform(0, 1, 2000)
+    losses = loss_by_score(bin_indices(layout.score, scores), (random.random(2000) < scores).astype(float), layout.score.size - 1)
+    window = random.uniform(0.6, 1, 2000)
+    counts = count_predictions(layout, [[0.5]] * 2000, window.tolist(), ["a"] * 2000)
+
+    (point,) = estimation_points(subject_of(layout, counts), counts, JUDGING, {}, losses)
+
+    assert point.name == "estimated_accuracy"
+    assert point.value == pytest.approx(0.8, abs=0.03)
 
 
 # ---------------------------------------------------------------------------------------------- doubts
@@ -138,14 +215,14 @@ def test_pairs_are_of_whole_windows_that_do_not_overlap() -> None:
 
 
 def test_a_bad_record_speaks_against_its_own_metric() -> None:
-    found = doubts_of(history([0.6] * 6), LENGTH, JUDGING)
+    found = doubts_of(history([0.6] * 6), LENGTH, MOST_ERROR)
 
     assert set(found) == {"estimated_accuracy"}
     assert "+0.2" in found["estimated_accuracy"]
 
 
 def test_a_good_record_speaks_against_nothing() -> None:
-    assert doubts_of(history([0.79, 0.82, 0.8, 0.78, 0.81, 0.8]), LENGTH, JUDGING) == {}
+    assert doubts_of(history([0.79, 0.82, 0.8, 0.78, 0.81, 0.8]), LENGTH, MOST_ERROR) == {}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +242,7 @@ def test_concept_drift_in_the_newest_window_that_could_be_judged_refuses_all(ver
         for number, verdict in enumerate(verdicts)
     ]
 
-    assert set(doubts_of(points, LENGTH, JUDGING)) == (set(REALISED) if refused else set())
+    assert set(doubts_of(points, LENGTH, MOST_ERROR)) == (set(REALISED) if refused else set())
 
 
 def test_under_concept_drift_the_record_says_that_the_estimates_are_wrong() -> None:
@@ -178,7 +255,7 @@ def test_under_concept_drift_the_record_says_that_the_estimates_are_wrong() -> N
         points += [replace(point, at=at) for point in found]
         points.append(MetricPoint(at=at, name="accuracy", value=window.accuracy, n_current=1000))
 
-    assert "off by" in doubts_of(points, LENGTH, JUDGING)["estimated_accuracy"]
+    assert "off by" in doubts_of(points, LENGTH, MOST_ERROR)["estimated_accuracy"]
 
 
 def label_steps(rows: Sequence[Rows]) -> list[tuple[datetime, LabelCounts]]:

@@ -66,7 +66,8 @@ class TestWindows:
         found = concept_change(rates, np.array([80, 500, 20]), np.array([20, 0, 80]))
 
         assert found is not None
-        assert (found.n, found.effect) == (200, pytest.approx(0.0, abs=1e-6))
+        assert found.n == 200
+        assert found.effect == pytest.approx(0.0, abs=1e-6)
 
     def test_too_few_labels_have_no_change(self) -> None:
         rates = score_rates(np.array([800, 200]), np.array([200, 800]))
