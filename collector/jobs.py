@@ -248,13 +248,15 @@ class StatisticsJob:
         oldest = earlier[0] if earlier else due[0]
         labelled = Labelled.read(c, served, self.plan, oldest.start, due[-1].end, traffic.role)
         headline = "mae" if is_regression(served.layout) else "accuracy"
-        known = self._stored(c, served, traffic.role, headline, oldest.end, due[0].end)
+        judged, counted = (
+            self._stored(c, served, traffic.role, name, oldest.end, due[0].end) for name in (headline, "label_delay_seconds")
+        )
         now = due[-1].end
         changed = [
             w
             for w in earlier
-            if labelled.rows(w) != (known[w.end].n_current if w.end in known else 0)
-            or (waits_for_labels(known.get(w.end)) and is_mature(labelled.arrived(w, now), None))
+            if labelled.rows(w) != (counted[w.end].n_current if w.end in counted else 0)
+            or (waits_for_labels(judged.get(w.end)) and is_mature(labelled.arrived(w, now), None))
         ]
         coverage = self._stored(c, served, traffic.role, "label_coverage", oldest.end, due[0].end) if changed else {}
         points = []

@@ -87,8 +87,21 @@ def _quality_points(subject: Subject, labels: LabelCounts, judging: Judging) -> 
     references, points = reference_measures(subject), []
     for measure in measures(subject.layout, labels):
         reference = references.get(measure.name)
-        points.append(measure_point(subject, measure, reference, judge_measure(subject, measure, reference, judging)))
-    return points
+        found = judge_measure(subject, measure, reference, judging)
+        points.append(measure_point(subject, measure, reference, found))
+    if not points:
+        basis = f"none of {labels.rows} labels and their predictions are numbers"
+        return [subject.point("mae", None, n_current=0, verdict=Verdict.INSUFFICIENT, basis=basis)]
+    return [_with_unknown(points[0], labels), *points[1:]]
+
+
+def _with_unknown(accuracy: MetricPoint, labels: LabelCounts) -> MetricPoint:
+    """Says in the basis how many labels are no class of the model, since each counts as a wrong prediction."""
+    unknown = int(labels.confusion[:, -1].sum()) if labels.confusion.size else 0
+    if not unknown:
+        return accuracy
+    reason = f"{unknown} of {labels.rows} labels are of no class that the model knows"
+    return replace(accuracy, basis=f"{accuracy.basis}; {reason}" if accuracy.basis else reason)
 
 
 def reference_measures(subject: Subject) -> dict[str, Measure]:

@@ -117,6 +117,24 @@ def test_a_mean_error_that_rises_is_drift(error: float, verdict: Verdict) -> Non
     assert found["mae"].verdict is verdict
 
 
+def test_labels_that_are_no_numbers_are_a_state_of_a_regressor() -> None:
+    labels = count_labels(REGRESSION, [1.0] * 60, [""] * 60, ["a lot"] * 60, [5.0] * 60)
+
+    found = by_name(performance_points(subject_of(REGRESSION, None), labels, None, JUDGING))
+
+    assert (found["mae"].value, found["mae"].verdict) == (None, Verdict.INSUFFICIENT)
+    assert "none of 60 labels" in found["mae"].basis
+
+
+def test_labels_of_no_known_class_are_named_beside_the_accuracy_that_they_lower() -> None:
+    labels = count_labels(BINARY, [0.9] * 200, ["yes"] * 200, ["YES"] * 150 + ["yes"] * 50, [5.0] * 200)
+
+    found = by_name(performance_points(with_reference_labels(labels_of(5000)), labels, None, JUDGING))
+
+    assert (found["accuracy"].value, found["accuracy"].verdict) == (0.25, Verdict.DRIFT)
+    assert "150 of 200 labels are of no class" in found["accuracy"].basis
+
+
 class TestConceptDrift:
     def test_labels_that_no_longer_follow_the_score_are_concept_drift(self) -> None:
         found = by_name(performance_points(with_reference_labels(labels_of(5000)), labels_of(2000, wrong=0.3), None, JUDGING))
