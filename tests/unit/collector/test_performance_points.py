@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from collector.estimation_points import estimation_points
 from collector.performance_points import performance_points, waits_for_labels
 from collector.points import Subject
-from storage.layouts import bin_indices, count_labels
+from storage.layouts import bin_indices, count_labels, empty_label_counts, empty_prediction_counts
 from storage.records import LabelCounts, Verdict
 from tests.unit.collector.test_points import BINARY, JUDGING, REGRESSION, by_name, counts_of, subject_of, uniform
 
@@ -205,3 +208,54 @@ class TestLateLabels:
 
         assert found["label_coverage"].verdict is verdict
         assert found["label_coverage"].p_value is not None
+
+
+SIZE = BINARY.score.size
+cells = st.lists(st.tuples(st.integers(0, SIZE - 1), st.integers(0, 2), st.integers(0, 2), st.integers(1, 10**6)), max_size=12)
+
+
+def counts_from(filled: list[tuple[int, int, int, int]]) -> LabelCounts:
+    """Rows of (score bin, predicted class, actual class, how many); class 2 is unknown, the last bin is no score."""
+    counts = empty_label_counts(BINARY)
+    for score, predicted, actual, rows in filled:
+        counts.score_by_class[score, actual] += rows
+        counts.confusion[predicted, actual] += rows
+        counts.delay[predicted] += rows
+        counts.rows += rows
+    return counts
+
+
+@given(cells, cells, st.sampled_from([None, 0.2, 1.0]))
+def test_any_counts_give_finite_values_within_their_intervals(
+    reference: list[tuple[int, int, int, int]], current: list[tuple[int, int, int, int]], arrived: float | None
+) -> None:
+    labels = counts_from(current)
+    scored = labels.score_by_class.sum(axis=1) * 2
+
+    points = performance_points(
+        with_reference_labels(counts_from(reference)), labels, labels.rows * 2, JUDGING, arrived=arrived, scored=scored
+    )
+
+    for point in points:
+        assert point.value is not None
+        assert np.isfinite([point.value, *(v for v in (point.threshold, point.detectable, point.p_value) if v is not None)]).all()
+        if point.lower is not None and point.upper is not None:
+            assert point.lower - 1e-9 <= point.value <= point.upper + 1e-9
+        assert point.verdict is not Verdict.DRIFT or point.threshold is not None or point.name == "label_coverage"
+
+
+@given(cells, st.lists(st.integers(0, 10**6), min_size=SIZE, max_size=SIZE), st.integers(0, 10**7))
+def test_any_counts_give_estimates_that_are_shares_or_refusals(
+    reference: list[tuple[int, int, int, int]], scores: list[int], called: int
+) -> None:
+    counts = empty_prediction_counts(BINARY)
+    counts.rows = sum(scores)
+    counts.bins[-SIZE:] = scores
+    counts.classes[1] = min(called, counts.rows)
+
+    for point in estimation_points(with_reference_labels(counts_from(reference)), counts, JUDGING, {}):
+        assert point.value is not None or (point.verdict is Verdict.INSUFFICIENT and point.basis)
+        if point.value is not None:
+            assert point.lower is not None
+            assert point.upper is not None
+            assert 0 <= point.lower <= point.value <= point.upper <= 1
