@@ -15,21 +15,28 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+import numpy as np
 from sqlalchemy import Connection, Engine
 
 from collector import probes
+from collector.estimation_points import DOUBTED_BY, doubts_of, error_doubts, estimation_points, most_errors
 from collector.further_references import FurtherReferences
 from collector.outcome import Job, Outcome
-from collector.points import Judging, Subject, performance_points, window_points
+from collector.performance_points import performance_points, waits_for_labels
+from collector.points import Judging, Subject, window_points
+from collector.samples import sampled_losses
 from collector.settings import CollectorSettings
+from collector.statistics.estimation import LossByScore
 from collector.statistics.health import sample_ratio_p
+from collector.statistics.maturity import arrived_share, is_mature
 from collector.uptime import UptimeJob
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, labels, metrics, profiles, registry, resources, rollups, spools
 from storage.engine import DatabaseUnavailable, reading
-from storage.layouts import add_labels, add_predictions, empty_label_counts, empty_prediction_counts, is_regression
+from storage.layouts import add_labels, add_predictions, empty_label_counts, empty_prediction_counts, is_regression, split_bins
 from storage.records import (
     Deployment,
+    Ints,
     JobRun,
     LabelCounts,
     Layout,
@@ -50,6 +57,11 @@ LIVE = ""
 SWEEP_LIMIT = 5000
 MOST_RESTATED = 1500
 """Windows of one length that are looked at for late labels, however far back `restate_labels` reaches."""
+
+RECORD_LENGTHS = 30
+"""Lengths of a window that the track record of estimates reaches back, if labels may not come later still."""
+MOST_RECORDED = 5000
+"""Points of one version that are read for it."""
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
@@ -106,6 +118,9 @@ class StatisticsJob:
     plan: WindowPlan
     judging: Judging
     is_shortest: bool
+    doubted: dict[tuple[str, str], tuple[datetime, dict[str, str]]] = field(default_factory=dict)
+    """What was found against the estimates of a version, and for which window."""
+    losses: dict[tuple[str, str], LossByScore | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -146,12 +161,14 @@ class StatisticsJob:
         traffic = Traffic.read(c, served, self.plan, self._oldest(due).start, due[-1].end)
         late = self._late(c, served, traffic, due)
         further = FurtherReferences.read(c, model, served.deployment, self.settings.rollup_seconds)
+        doubts = self._doubts(c, served, traffic.role, due[-1].end)
         points = []
         for window in (*late, *due):
             counts = traffic.predictions(window)
             if counts.rows or served.is_deployed:
                 subject = _subject(served, window, traffic.role)
                 points += window_points(subject, counts, self.judging) + further.points(c, subject, counts, self.judging)
+                points += estimation_points(subject, counts, self.judging, doubts, self._losses(served))
             points += self._sample_ratio(c, served, window)
         points += self._performance(c, served, traffic, due)
         return points + self._freshness(c, served, due[-1])
@@ -163,6 +180,43 @@ class StatisticsJob:
             return []
         known = self._stored(c, served, traffic.role, "requests_per_second", earlier[0].end, due[0].end)
         return [w for w in earlier if w.end in known and known[w.end].n_current != traffic.predictions(w).rows]
+
+    def _losses(self, served: Served) -> LossByScore | None:
+        """What estimates of other than two classes rest on; the sample of a version is decoded once."""
+        if served.profile is None or len(served.layout.classes) == 2:
+            return None
+        key = (served.layout.model, served.version)
+        if key not in self.losses:
+            self.losses[key] = sampled_losses(served.layout, served.profile)
+        return self.losses[key]
+
+    def _doubts(self, c: Connection, served: Served, role: str, end: datetime) -> dict[str, str]:
+        """What earlier windows say against estimates of performance; looked up once per length of a window."""
+        if served.profile is None:
+            return {}
+        key = (served.layout.model, served.version)
+        at, doubts = self.doubted.get(key, (None, {}))
+        if at is None or not at <= end < at + self.plan.length:
+            doubts = self._read_doubts(c, served, served.profile, role, end)
+            self.doubted[key] = end, doubts
+        return doubts
+
+    def _read_doubts(self, c: Connection, served: Served, profile: Profile, role: str, end: datetime) -> dict[str, str]:
+        found = metrics.read_points(
+            c,
+            names=DOUBTED_BY,
+            model=served.layout.model,
+            version=served.version,
+            window_seconds=self.plan.seconds,
+            start=end - max(self.settings.restate_labels, RECORD_LENGTHS * self.plan.length),
+            end=end,
+            limit=MOST_RECORDED,
+        )
+        errors = most_errors(served.layout, profile, self.judging.tolerances)
+        doubts = doubts_of([point for point in found if point.role == role], self.plan.length, errors)
+        labelled = Labelled.read(c, served, self.plan, end - self.settings.restate_labels, end, role)
+        run_length = timedelta(days=self.judging.false_alarm_days) / timedelta(seconds=step_seconds(self.plan))
+        return doubts | error_doubts(labelled.steps, profile, run_length)
 
     def _stored(
         self, c: Connection, served: Served, role: str, name: str, start: datetime, end: datetime
@@ -179,22 +233,32 @@ class StatisticsJob:
         return {point.at: point for point in found if point.role == role}
 
     def _performance(self, c: Connection, served: Served, traffic: Traffic, due: Sequence[Window]) -> list[MetricPoint]:
-        """The due windows, and those before them, as far back as labels may come late, whose labels changed in number."""
+        """The due windows, and those before them, as far back as labels may come late, whose labels changed or became ripe."""
         back = min(math.ceil(self.settings.restate_labels / self.plan.step), MOST_RESTATED)
         earlier = earlier_windows(self.plan, due[0].end, back)
         oldest = earlier[0] if earlier else due[0]
         labelled = Labelled.read(c, served, self.plan, oldest.start, due[-1].end, traffic.role)
         headline = "mae" if is_regression(served.layout) else "accuracy"
-        known = self._stored(c, served, traffic.role, headline, oldest.end, due[0].end)
-        changed = [w for w in earlier if labelled.rows(w) != (known[w.end].n_current if w.end in known else 0)]
+        judged, counted = (
+            self._stored(c, served, traffic.role, name, oldest.end, due[0].end) for name in (headline, "label_delay_seconds")
+        )
+        now = due[-1].end
+        changed = [
+            w
+            for w in earlier
+            if labelled.rows(w) != (counted[w.end].n_current if w.end in counted else 0)
+            or (waits_for_labels(judged.get(w.end)) and is_mature(labelled.arrived(w, now), None))
+        ]
         coverage = self._stored(c, served, traffic.role, "label_coverage", oldest.end, due[0].end) if changed else {}
         points = []
         for window in (*changed, *due):
-            rows = traffic.served(window)
-            if rows is None and window.end in coverage:
+            rows, scored = traffic.served(window), None
+            if rows is not None:
+                scored = split_bins(served.layout, traffic.predictions(window).bins)[1]
+            elif window.end in coverage:
                 rows = coverage[window.end].n_current
-            subject = _subject(served, window, traffic.role)
-            points += performance_points(subject, labelled.in_window(window), rows, self.judging)
+            subject, arrived = _subject(served, window, traffic.role), labelled.arrived(window, now)
+            points += performance_points(subject, labelled.in_window(window), rows, self.judging, arrived=arrived, scored=scored)
         return points
 
     def _sample_ratio(self, c: Connection, served: Served, window: Window) -> list[MetricPoint]:
@@ -283,17 +347,24 @@ class Labelled:
 
     layout: Layout
     steps: Sequence[tuple[datetime, LabelCounts]]
+    delays: Ints
+    """The delay histogram of the steps before each step, and of all, int64 (steps + 1, DELAY_BINS)."""
 
     @classmethod
     def read(cls, c: Connection, served: Served, plan: WindowPlan, start: datetime, end: datetime, role: str) -> Labelled:
         roles = [role] if role else None
-        step = step_seconds(plan)
-        return cls(
-            layout=served.layout, steps=rollups.label_series(c, served.layout, served.version, start, end, step, roles=roles)
-        )
+        steps = rollups.label_series(c, served.layout, served.version, start, end, step_seconds(plan), roles=roles)
+        none = empty_label_counts(served.layout).delay
+        return cls(layout=served.layout, steps=steps, delays=np.cumsum([none, *(step.delay for _, step in steps)], axis=0))
 
     def rows(self, window: Window) -> int:
         return sum(step.rows for _, step in _within(self.steps, window))
+
+    def arrived(self, window: Window, now: datetime) -> float | None:
+        """The share of the window's labels that has usually come by ``now``, going by predictions before it."""
+        first = bisect_left(self.steps, window.start, key=lambda step: step[0])
+        ages = ((now - moment).total_seconds() for moment in (window.end, window.start))
+        return arrived_share(self.delays[first], *ages)
 
     def in_window(self, window: Window) -> LabelCounts:
         counts = empty_label_counts(self.layout)

@@ -31,7 +31,12 @@ _logger = logging.getLogger(__name__)
 DRIFT = {"drift_ks": "ks", "drift_psi": "psi", "drift_js": "js"}
 """Metric names in ``metrics`` and the value of the label ``statistic``."""
 DETECTING = (*DRIFT, "drift_missing", "drift_unseen", "drift_out_of_range")
-PERFORMANCE = ("accuracy", "precision", "recall", "f1", "roc_auc", "mae", "rmse", "r2", "label_coverage", "label_delay_seconds")
+PERFORMANCE = (
+    *("accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
+    *("label_coverage", "label_delay_seconds", "concept_drift"),
+)
+ESTIMATES = ("estimated_accuracy", "estimated_roc_auc", "estimated_mae")
+"""Shown with the others, but not while they are refused."""
 LATENCY = {"latency_p50_seconds": "0.5", "latency_p95_seconds": "0.95", "latency_p99_seconds": "0.99"}
 LEAST_AGE = timedelta(minutes=2)
 
@@ -65,9 +70,12 @@ class Exporter(Collector):
         """Points no older than the newest that can be expected: a version that went quiet disappears."""
         plan, interval = self.settings.exported_plan, self.settings.collect_interval
         since = self.clock() - self.settings.window_lag - max(LEAST_AGE, 2 * plan.step + 3 * interval)
-        names = (*DETECTING, *PERFORMANCE, *LATENCY)
+        names = (*DETECTING, *PERFORMANCE, *ESTIMATES, *LATENCY)
         with reading(self.engine) as c:
-            points = {name: metrics.latest_points(c, name, window_seconds=plan.seconds, since=since) for name in names}
+            points = {
+                name: metrics.latest_points(c, name, window_seconds=plan.seconds, since=since, sufficient=name in ESTIMATES)
+                for name in names
+            }
             return points, job_runs.runs(c)
 
 
@@ -87,9 +95,9 @@ def point_families(points: Points) -> Iterator[Metric]:
     )
     yield _gauge(
         "model_performance",
-        "Quality against labels, by metric.",
+        "Quality against labels, and estimated without them, by metric.",
         ["model", "version", "metric"],
-        ((*labels, point.name, value) for name in PERFORMANCE for point, labels, value in _labelled(live, name)),
+        ((*labels, point.name, value) for name in (*PERFORMANCE, *ESTIMATES) for point, labels, value in _labelled(live, name)),
     )
     yield _gauge(
         "model_latency_seconds",

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from scipy.special import ndtri
-
 from collector.statistics.drift import FeatureDrift, feature_drift, js_distance, psi
 from collector.statistics.latency import latency_quantile
-from collector.statistics.performance import (
-    ClassificationQuality,
-    RegressionQuality,
-    Tolerances,
-    classification,
-    judge_error,
-    judge_score,
-    regression,
-    share_difference_error,
-)
+from collector.statistics.performance import Tolerances
 from collector.statistics.service import service, spread
 from collector.statistics.verdict import (
     FEATURE_TESTS,
@@ -36,13 +24,14 @@ from collector.statistics.verdict import (
     psi_threshold,
 )
 from collector.windows import Window, WindowPlan
-from storage.layouts import is_regression, split_bins
-from storage.records import Ints, LabelCounts, Layout, MetricPoint, PredictionCounts, Profile, Verdict
+from storage.layouts import split_bins
+from storage.records import Ints, Layout, MetricPoint, PredictionCounts, Profile, Verdict
 
 Interval = tuple[float, float]
 
 PREDICTION_TESTS = 2
-PERFORMANCE_TESTS = 2
+PERFORMANCE_TESTS = 12
+"""Accuracy, precision, recall, F1, ROC AUC, PR AUC, log loss, Brier score, two estimates, concept drift, selected labels."""
 QUANTILES = {"latency_p50_seconds": 0.5, "latency_p95_seconds": 0.95, "latency_p99_seconds": 0.99}
 DRIFT_NAMES = {
     "ks": "drift_ks",
@@ -235,100 +224,3 @@ def _class_drift(reference: Ints, current: Ints) -> FeatureDrift:
     return FeatureDrift(
         n_reference=m, n_current=n, present_reference=m, present_current=n, psi=psi(r, c), js=js_distance(r, c), group_shares=shares
     )
-
-
-# ---------------------------------------------------------------------------------------------- performance
-
-
-def performance_points(subject: Subject, labels: LabelCounts, served: int | None, judging: Judging) -> list[MetricPoint]:
-    """Quality against the labels of a window, their coverage and delay. ``served`` None leaves the coverage out."""
-    points = []
-    if served:
-        points.append(subject.point("label_coverage", min(1.0, labels.rows / served), n_current=served))
-    if not labels.rows:
-        return points
-    if is_regression(subject.layout):
-        quality: RegressionQuality | ClassificationQuality = regression(labels)
-        points += _regression_points(subject, regression(labels), judging)
-    else:
-        quality = classification(labels)
-        points += _classification_points(subject, quality, judging)
-    if quality.delay_seconds is not None:
-        points.append(subject.point("label_delay_seconds", quality.delay_seconds, n_current=labels.rows))
-    return points
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Score:
-    """One quality where more is better; ``error`` is the standard error of its difference from the reference."""
-
-    name: str
-    value: float | None
-    interval: Interval | None
-    reference: float | None = None
-    error: float | None = None
-
-
-def _classification_points(subject: Subject, quality: ClassificationQuality, judging: Judging) -> list[MetricPoint]:
-    scores = [
-        _accuracy(subject, quality),
-        _Score(name="precision", value=quality.precision, interval=quality.precision_interval),
-        _Score(name="recall", value=quality.recall, interval=quality.recall_interval),
-        _Score(name="f1", value=quality.f1, interval=quality.f1_interval),
-        _roc_auc(subject, quality),
-    ]
-    return [_scored(subject, score, quality.n, judging) for score in scores if score.value is not None]
-
-
-def _accuracy(subject: Subject, quality: ClassificationQuality) -> _Score:
-    reference, rows = _reference(subject)
-    expected, error = reference.get("accuracy"), None
-    if expected is not None and quality.accuracy is not None:
-        error = share_difference_error(expected, rows, quality.accuracy, quality.n)
-    return _Score(name="accuracy", value=quality.accuracy, interval=quality.accuracy_interval, reference=expected, error=error)
-
-
-def _roc_auc(subject: Subject, quality: ClassificationQuality) -> _Score:
-    """The reference keeps no error of its own: the window's, scaled to both sizes, stands for both."""
-    reference, rows = _reference(subject)
-    error = None
-    if quality.roc_auc_error is not None and rows:
-        error = quality.roc_auc_error * math.sqrt(1 + quality.n / rows)
-    return _Score(
-        name="roc_auc", value=quality.roc_auc, interval=quality.roc_auc_interval, reference=reference.get("roc_auc"), error=error
-    )
-
-
-def _scored(subject: Subject, score: _Score, n: int, judging: Judging) -> MetricPoint:
-    _, rows = _reference(subject)
-    z, tolerance = _z(subject, judging), judging.tolerances.score
-    found = judge_score(score.value, score.error, n, score.reference, rows, z=z, tolerance=tolerance, min_labels=judging.min_labels)
-    lower, upper = score.interval or (None, None)
-    return replace(_judged(subject, score.name, found), lower=lower, upper=upper)
-
-
-def _regression_points(subject: Subject, quality: RegressionQuality, judging: Judging) -> list[MetricPoint]:
-    reference, rows = _reference(subject)
-    found = judge_error(
-        quality,
-        reference.get("mae"),
-        rows,
-        z=_z(subject, judging),
-        tolerance_share=judging.tolerances.error_share,
-        min_labels=judging.min_labels,
-    )
-    lower, upper = quality.mae_interval or (None, None)
-    points = [replace(_judged(subject, "mae", found), lower=lower, upper=upper)]
-    verdict = Verdict.OK if quality.n >= judging.min_labels else Verdict.INSUFFICIENT
-    for name, value in (("rmse", quality.rmse), ("r2", quality.r2)):
-        points.append(subject.point(name, value, n_reference=rows, n_current=quality.n, verdict=verdict))
-    return [point for point in points if point.value is not None]
-
-
-def _reference(subject: Subject) -> tuple[dict[str, float], int]:
-    return (subject.profile.performance, subject.profile.rows) if subject.profile else ({}, 0)
-
-
-def _z(subject: Subject, judging: Judging) -> float:
-    """How many standard errors a value must be worse than the reference: one-sided, at the level of all tests."""
-    return float(-ndtri(judging.policy(subject.layout).alpha))

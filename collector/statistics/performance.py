@@ -9,10 +9,17 @@ import numpy as np
 
 from collector.statistics.intervals import wilson, z_value
 from collector.statistics.latency import delay_quantile_seconds
-from collector.statistics.verdict import Judgement
-from storage.records import Floats, Ints, LabelCounts, Verdict
+from storage.records import Floats, Ints, LabelCounts
 
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerances:
+    """How far performance may fall below the reference before it matters: points of a score, share of an error."""
+
+    score: float = 0.05
+    error_share: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +27,8 @@ class ClassificationQuality:
     """Quality of ``n`` labelled predictions; None where a value is undefined. Intervals are of 95 %.
 
     Binary: precision, recall and F1 of the last class. Several classes: their plain mean over the classes that occur
-    (macro), without intervals. ``roc_auc`` is binary only; the exact one lies within ``roc_auc_bound`` of it.
+    (macro), without intervals. ``roc_auc`` is binary only; the exact one lies within ``roc_auc_bound`` of it. ``called`` and
+    ``positives`` count the rows that were predicted to be of the last class, and those that are.
     """
 
     n: int
@@ -30,6 +38,7 @@ class ClassificationQuality:
     precision_interval: Interval | None = None
     recall: float | None = None
     recall_interval: Interval | None = None
+    called: int = 0
     f1: float | None = None
     f1_interval: Interval | None = None
     roc_auc: float | None = None
@@ -97,6 +106,7 @@ def _binary(labels: LabelCounts, n: int, right: int, delay: float | None) -> Cla
         precision_interval=wilson(hits, called),
         recall=_ratio(hits, actual),
         recall_interval=wilson(hits, actual),
+        called=called,
         f1=_ratio(2 * hits, called + actual),
         f1_interval=_f1_interval(hits, called + actual - hits),
         roc_auc=auc.area if auc else None,
@@ -204,63 +214,3 @@ def regression(labels: LabelCounts) -> RegressionQuality:
         bias=error / n,
         delay_seconds=delay,
     )
-
-
-# ---------------------------------------------------------------------------------------------- judging
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerances:
-    """How far performance may fall below the reference before it matters: points of a score, share of an error."""
-
-    score: float = 0.05
-    error_share: float = 0.1
-
-
-def judge_score(
-    value: float | None,
-    error: float | None,
-    n: int,
-    reference: float | None,
-    n_reference: int,
-    *,
-    z: float,
-    tolerance: float,
-    min_labels: int,
-) -> Judgement:
-    """Drift when a score (more is better) lies below ``reference - max(tolerance, z * error)``.
-
-    ``error`` is the standard error of the difference. Without a reference or an error there is no threshold.
-    """
-    if value is None or n < min_labels:
-        return Judgement(value=value, threshold=None, verdict=Verdict.INSUFFICIENT, n_reference=n_reference, n_current=n)
-    if reference is None or error is None:
-        return Judgement(value=value, threshold=None, verdict=Verdict.OK, n_reference=n_reference, n_current=n)
-    threshold = reference - max(tolerance, z * error)
-    verdict = Verdict.DRIFT if value < threshold else Verdict.OK
-    return Judgement(value=value, threshold=threshold, verdict=verdict, n_reference=n_reference, n_current=n)
-
-
-def share_difference_error(reference: float, n_reference: int, value: float, n: int) -> float:
-    """Standard error of the difference of two shares; the pooled share is moved by half a row so that it is never 0."""
-    pooled = (reference * n_reference + value * n + 0.5) / (n_reference + n + 1)
-    return math.sqrt(pooled * (1 - pooled) * (1 / max(n_reference, 1) + 1 / max(n, 1)))
-
-
-def judge_error(
-    quality: RegressionQuality, reference: float | None, n_reference: int, *, z: float, tolerance_share: float, min_labels: int
-) -> Judgement:
-    """Drift when the mean absolute error lies above ``reference + max(tolerance_share * reference, z * error)``.
-
-    ``error`` is the standard error of the difference, with the window's variance for both sides: the reference keeps
-    none. Without a reference there is no threshold.
-    """
-    n, value = quality.n, quality.mae
-    if value is None or quality.mae_variance is None or n < min_labels:
-        return Judgement(value=value, threshold=None, verdict=Verdict.INSUFFICIENT, n_reference=n_reference, n_current=n)
-    if reference is None:
-        return Judgement(value=value, threshold=None, verdict=Verdict.OK, n_reference=n_reference, n_current=n)
-    error = math.sqrt(quality.mae_variance * (1 / n + 1 / max(n_reference, 1)))
-    threshold = reference + max(tolerance_share * reference, z * error)
-    verdict = Verdict.DRIFT if value > threshold else Verdict.OK
-    return Judgement(value=value, threshold=threshold, verdict=verdict, n_reference=n_reference, n_current=n)

@@ -109,6 +109,8 @@ def test_everything_that_a_window_of_traffic_gives_is_written_once(bench: Bench)
         "prediction_std": 1,
         "prediction_drift_psi": 1,
         "prediction_drift_js": 1,
+        "estimated_accuracy": 1,
+        "estimated_roc_auc": 1,
         "label_coverage": 1,
         "data_freshness_seconds": 1,
     }

@@ -13,12 +13,13 @@ from sqlalchemy import Connection, Engine
 from collector.settings import CollectorSettings
 from storage import labels, profiles, registry, rollups
 from storage.engine import writing
-from storage.layouts import build_layout, category_text, count_predictions, empty_label_counts, schema_hash
+from storage.layouts import build_layout, category_text, count_labels, count_predictions, empty_label_counts, schema_hash
 from storage.records import (
     Feature,
     FeatureType,
     Floats,
     Label,
+    LabelCounts,
     LabelReceipt,
     Layout,
     Model,
@@ -54,9 +55,14 @@ def scores_of(rows: Sequence[Sequence[Scalar]]) -> Floats:
 
 
 def register(
-    c: Connection, name: str = "churn", versions: Sequence[str] = ("1",), *, performance: dict[str, float] | None = None
+    c: Connection,
+    name: str = "churn",
+    versions: Sequence[str] = ("1",),
+    *,
+    performance: dict[str, float] | None = None,
+    labelled: bool = False,
 ) -> Layout:
-    """A model whose reference is 5,000 rows of ``make_rows``; nothing is deployed."""
+    """A model whose reference is 5,000 rows of ``make_rows``, ``labelled`` by ``actual_of``; nothing is deployed."""
     rows = make_rows(np.random.default_rng(0), 5000)
     scores = scores_of(rows)
     layout = build_layout(name, SIGNATURE, list(zip(*rows, strict=True)), scores)
@@ -71,13 +77,23 @@ def register(
             layout_id=layout.id,
             rows=5000,
             counts=counts,
-            labels=empty_label_counts(layout),
+            labels=_reference_labels(layout, scores) if labelled else empty_label_counts(layout),
             performance=performance or {"accuracy": 0.9},
             sample=b"",
             created_at=NOW,
         )
         profiles.save_profile(c, profile)
     return layout
+
+
+def actual_of(scores: Floats, random: np.random.Generator) -> list[str]:
+    """Labels for which the scores are true probabilities."""
+    return ["yes" if drawn < score else "no" for drawn, score in zip(random.random(scores.size), scores, strict=True)]
+
+
+def _reference_labels(layout: Layout, scores: Floats) -> LabelCounts:
+    called = ["yes" if score > 0.5 else "no" for score in scores]
+    return count_labels(layout, scores.tolist(), called, actual_of(scores, np.random.default_rng(9)), [0.0] * scores.size)
 
 
 def predictions(
@@ -123,6 +139,16 @@ def label(engine: Engine, rows: Sequence[PredictionRow], *, right: float, at: da
         text = str(row.prediction)
         agrees = number < right * len(rows)
         found.append(Label(prediction_id=row.id, label=category_text(text if agrees else wrong[text]), at=at))
+    with writing(engine) as c:
+        lookup = registry.LayoutLookup(c)
+        return labels.record_labels(c, rows[0].model, found, lookup, writer="w1", bucket_seconds=60, now=at)
+
+
+def label_truly(engine: Engine, rows: Sequence[PredictionRow], *, at: datetime, seed: int = 3) -> LabelReceipt:
+    """Labels for which the scores of the predictions are true probabilities."""
+    scores = np.array([row.score for row in rows], dtype=np.float64)
+    texts = actual_of(scores, np.random.default_rng(seed))
+    found = [Label(prediction_id=row.id, label=text, at=at) for row, text in zip(rows, texts, strict=True)]
     with writing(engine) as c:
         lookup = registry.LayoutLookup(c)
         return labels.record_labels(c, rows[0].model, found, lookup, writer="w1", bucket_seconds=60, now=at)

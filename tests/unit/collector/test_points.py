@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from collector.points import Judging, Subject, performance_points, service_points, window_points
+from collector.points import Judging, Subject, service_points, window_points
 from collector.windows import WindowPlan
 from storage.layouts import (
     build_layout,
-    count_labels,
     count_latency,
     count_predictions,
     empty_label_counts,
@@ -119,37 +118,3 @@ def test_the_more_is_tested_the_less_each_test_may_alarm() -> None:
 
     assert JUDGING.policy(wide).alpha < JUDGING.policy(BINARY).alpha
     assert often.policy(BINARY).alpha == pytest.approx(JUDGING.policy(BINARY).alpha / 2)
-
-
-def test_performance_is_held_against_the_reference() -> None:
-    labels = count_labels(
-        BINARY, [0.9] * 200 + [0.1] * 200, ["yes"] * 200 + ["no"] * 200, (["yes"] * 100 + ["no"] * 100) * 2, [5.0] * 400
-    )
-    subject = subject_of(BINARY, counts_of(BINARY, uniform(5000)), {"accuracy": 0.9, "roc_auc": 0.95})
-
-    found = by_name(performance_points(subject, labels, 800, JUDGING))
-
-    assert set(found) == {"label_coverage", "accuracy", "precision", "recall", "f1", "roc_auc", "label_delay_seconds"}
-    assert found["label_coverage"].value == 0.5
-    assert (found["accuracy"].value, found["accuracy"].verdict, found["roc_auc"].verdict) == (0.5, Verdict.DRIFT, Verdict.DRIFT)
-    assert found["accuracy"].threshold is not None
-    assert 0.7 < found["accuracy"].threshold <= 0.85
-    assert (found["f1"].threshold, found["f1"].verdict) == (None, Verdict.OK)
-
-
-def test_regression_has_its_own_names() -> None:
-    labels = count_labels(REGRESSION, [1.0, 2.0] * 50, [""] * 100, ["1.5", "1.0"] * 50, [5.0] * 100)
-
-    found = by_name(performance_points(subject_of(REGRESSION, None), labels, None, JUDGING))
-
-    assert set(found) == {"mae", "rmse", "r2", "label_delay_seconds"}
-    assert found["mae"].value == 0.75
-    assert found["mae"].lower is not None
-
-
-def test_no_labels_leave_a_coverage_of_zero() -> None:
-    labels = count_labels(BINARY, [], [], [], [])
-
-    (point,) = performance_points(subject_of(BINARY, None), labels, 100, JUDGING)
-
-    assert (point.name, point.value, point.n_current) == ("label_coverage", 0.0, 100)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sklearn import metrics as quality
 
 import collector.statistics.performance as module
-from collector.statistics.performance import classification, judge_error, judge_score, regression, roc_auc, share_difference_error
+from collector.statistics.performance import classification, regression, roc_auc
 from storage.layouts import build_layout, count_labels, empty_label_counts
-from storage.records import Feature, FeatureType, Floats, Ints, LabelCounts, Layout, Signature, Task, Verdict
+from storage.records import Feature, FeatureType, Floats, Ints, LabelCounts, Layout, Signature, Task
 
 
 def layout(classes: tuple[str, ...] = (), scores: Floats | None = None) -> Layout:
@@ -151,39 +151,3 @@ def test_r2_is_undefined_where_labels_do_not_vary() -> None:
     counts = count_labels(layout(), [1.0, 2.0], ["", ""], ["3.0", "3.0"], [1.0, 1.0])
 
     assert regression(counts).r2 is None
-
-
-class TestJudging:
-    def test_a_drop_that_is_sure_and_large_is_drift(self) -> None:
-        error = share_difference_error(0.9, 10_000, 0.8, 2000)
-
-        found = judge_score(0.8, error, 2000, 0.9, 10_000, z=4.0, tolerance=0.05, min_labels=100)
-
-        assert found.verdict is Verdict.DRIFT
-        assert found.threshold == pytest.approx(0.85)
-
-    def test_a_drop_within_the_noise_is_not(self) -> None:
-        error = share_difference_error(0.9, 10_000, 0.82, 100)
-
-        assert judge_score(0.82, error, 100, 0.9, 10_000, z=4.0, tolerance=0.05, min_labels=100).verdict is Verdict.OK
-
-    def test_few_labels_are_insufficient_data(self) -> None:
-        found = judge_score(0.1, 0.01, 99, 0.9, 10_000, z=4.0, tolerance=0.05, min_labels=100)
-
-        assert (found.verdict, found.threshold) == (Verdict.INSUFFICIENT, None)
-
-    def test_without_a_reference_there_is_no_threshold(self) -> None:
-        found = judge_score(0.1, None, 500, None, 0, z=4.0, tolerance=0.05, min_labels=100)
-
-        assert (found.verdict, found.threshold) == (Verdict.OK, None)
-
-    @pytest.mark.parametrize(("shift", "verdict"), [(0.0, Verdict.OK), (2.0, Verdict.DRIFT)])
-    def test_a_mean_error_that_rises_is_drift(self, shift: float, verdict: Verdict) -> None:
-        errors = np.random.default_rng(5).normal(shift, 1, 1000)
-        counts = count_labels(layout(), errors.tolist(), [""] * 1000, ["0.0"] * 1000, [1.0] * 1000)
-
-        found = judge_error(regression(counts), 0.8, 10_000, z=4.0, tolerance_share=0.1, min_labels=100)
-
-        assert found.verdict is verdict
-        assert found.threshold is not None
-        assert found.threshold >= 0.88
