@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ def test_what_must_be_complete_touches_every_narrow_stretch_once(first: int, las
     for unit in (HOUR, DAY):
         wholes = enclosing(parts, unit)
 
-        assert all(before.end < after.start for before, after in zip(wholes, wholes[1:], strict=False))
+        assert all(before.end < after.start for before, after in pairwise(wholes))
         for part in parts:
             inside = [whole for whole in wholes if whole.start <= part.start and part.end <= whole.end]
             assert len(inside) == 1 or part.seconds >= unit
