@@ -41,7 +41,7 @@ Read = Callable[[Connection], object]
 def main() -> int:
     arguments = _arguments()
     sizes = [100_000, 10_000_000 if arguments.full else 1_000_000]
-    figures = {size: _measure(size, arguments) for size in sizes}
+    figures = _measure(sizes, arguments)
     _show(figures, sizes)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "windows.json").write_text(json.dumps(figures, indent=1))
@@ -56,31 +56,35 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(size: int, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+def _measure(sizes: list[int], arguments: argparse.Namespace) -> dict[int, dict[str, dict[str, float]]]:
     with tempfile.TemporaryDirectory(prefix="modelwatch-benchmark-") as folder:
-        engine = create_engine(arguments.url.format(size=size) or f"sqlite:///{folder}/modelwatch.db")
-        try:
+        engines = [create_engine(arguments.url.format(size=size) or f"sqlite:///{folder}/{size}.db") for size in sizes]
+        for engine in engines:
             upgrade(engine)
-            layout = fill(engine, size)
-            before = _medians(engine, layout, max(3, arguments.rounds // 4))
-            took = _compact(engine)
-            after = _medians(engine, layout, arguments.rounds)
-        finally:
+        layouts = [fill(engine, size) for engine, size in zip(engines, sizes, strict=True)]
+        before = _medians(engines, layouts, max(3, arguments.rounds // 4))
+        took = [_compact(engine) for engine in engines]
+        after = _medians(engines, layouts, arguments.rounds)
+        for engine in engines:
             engine.dispose()
-    return {"before": before, "after": after, "compaction": {"seconds": took}}
+    return {
+        size: {"before": before[index], "after": after[index], "compaction": {"seconds": took[index]}}
+        for index, size in enumerate(sizes)
+    }
 
 
-def _medians(engine: Engine, layout: Layout, rounds: int) -> dict[str, float]:
-    """Milliseconds by what is read; all reads take turns, so that whatever else the machine does hits all of them."""
-    reads = _reads(layout)
-    times: dict[str, list[float]] = {name: [] for name in reads}
+def _medians(engines: list[Engine], layouts: list[Layout], rounds: int) -> list[dict[str, float]]:
+    """Milliseconds by what is read, for each log; all take turns, so that whatever else the machine does hits all of them."""
+    reads = [_reads(layout) for layout in layouts]
+    times: list[dict[str, list[float]]] = [{name: [] for name in reads[0]} for _ in engines]
     for _ in range(rounds + 1):
-        for name, read in reads.items():
-            began = time.perf_counter()
-            with reading(engine) as c:
-                read(c)
-            times[name].append((time.perf_counter() - began) * 1000)
-    return {name: statistics.median(found[1:]) for name, found in times.items()}
+        for name in reads[0]:
+            for engine, log, found in zip(engines, reads, times, strict=True):
+                began = time.perf_counter()
+                with reading(engine) as c:
+                    log[name](c)
+                found[name].append((time.perf_counter() - began) * 1000)
+    return [{name: statistics.median(values[1:]) for name, values in found.items()} for found in times]
 
 
 def _reads(layout: Layout) -> dict[str, Read]:
