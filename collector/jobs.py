@@ -69,7 +69,9 @@ class Job(Protocol):
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, the sweep of labels, and this host's resources."""
+    """Every job of a collector: one per window length, the sweep of labels, this host's resources, and housekeeping."""
+    from collector.housekeeping import CompactionJob, RetentionJob  # which imports this module's vocabulary
+
     plans = settings.plans
     judging = Judging(
         plans=plans,
@@ -87,6 +89,8 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
         *statistics,
         LabelSweep(settings=settings),
         ResourcesJob(engine=engine, probe=probes.Probe(home=settings.home), settings=settings),
+        CompactionJob(engine=engine, settings=settings),
+        RetentionJob(engine=engine, settings=settings),
     ]
 
 
