@@ -1,4 +1,4 @@
-"""`modelwatch db`: the schema of the database."""
+"""`modelwatch db`: the schema of the database, and how long what is in it is kept."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from cli import retention
 from cli.output import print_fields, print_json
 from cli.session import engine_of, plain_settings
 
-app = typer.Typer(help="The database's schema.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="The database: its schema, archives, pruning.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command(epilog="Example: modelwatch db upgrade")
@@ -48,3 +49,6 @@ def status(json: Annotated[bool, typer.Option("--json", help="Print one JSON obj
             print("Run `modelwatch db upgrade`.")
     if found.state != "current":
         raise typer.Exit(1)
+
+
+retention.add_to(app)

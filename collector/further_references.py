@@ -60,7 +60,9 @@ class FurtherReferences:
             return None
         counts = empty_prediction_counts(subject.layout)
         for span in reference_spans(reference, subject.window, self.exclusions, bucket_seconds=self.bucket_seconds):
-            counts = add_predictions(counts, rollups.read_predictions(c, subject.layout, version, span.start, span.end))
+            start, end = rollups.narrowed(c, subject.layout, version, span.start, span.end)
+            if start < end:
+                counts = add_predictions(counts, rollups.read_predictions(c, subject.layout, version, start, end))
         return counts
 
     def _version(self, c: Connection, layout: Layout, version: str, reference: ModelReference) -> str | None:

@@ -65,8 +65,9 @@ MOST_RECORDED = 5000
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, comparisons, samples, the sweep of labels, uptime, and this host's resources."""
+    """Every job of a collector: one per window length, comparisons, samples, the sweep of labels, uptime, resources, housekeeping."""
     from collector.comparison_job import ComparisonJob  # which stands on this module
+    from collector.housekeeping import CompactionJob, RetentionJob  # which imports this module's vocabulary
     from collector.sample_jobs import SampleJob  # here, because it builds on this module
 
     plans = settings.plans
@@ -89,6 +90,8 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
         LabelSweep(settings=settings),
         UptimeJob(engine=engine, urls=settings.sidecars, plans=plans),
         ResourcesJob(engine=engine, probe=probes.Probe(home=settings.home), settings=settings),
+        CompactionJob(engine=engine, settings=settings),
+        RetentionJob(engine=engine, settings=settings),
     ]
 
 

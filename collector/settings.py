@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ByteSize, Field, ValidationInfo, field_validator
 
 from collector.statistics.performance import Tolerances
 from collector.statistics.verdict import Floors
 from collector.windows import WindowPlan, parse_plans
 from storage.durations import format_duration, parse_duration
+from storage.resolution import DAY, HOUR
 from storage.settings import Duration, PositiveDuration, Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,6 +26,23 @@ def _default_spool(values: dict[str, Any]) -> Path:
 
 def _parts(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _default_archive(values: dict[str, Any]) -> Path:
+    return Path(values.get("home", "modelwatch-data")) / "archive"
+
+
+def _long_enough(kept: timedelta, unit: int, info: ValidationInfo) -> timedelta:
+    """Counts finer than ``unit`` seconds must last until no window that needs them is computed again."""
+    needed = ("windows", "collect_interval", "rollup_seconds", "restate_windows", "restate_labels", "window_lag")
+    if any(name not in info.data for name in needed):
+        return kept  # another setting is wrong, and that is what is said
+    windows, interval, bucket_seconds, restate_windows, restate_labels, lag = (info.data[name] for name in needed)
+    for plan in parse_plans(windows, interval, bucket_seconds):
+        back = max(restate_windows * plan.step, restate_labels) + plan.step + plan.length + lag
+        if math.gcd(plan.seconds, round(plan.step.total_seconds())) % unit and back > kept:
+            raise ValueError(f"the windows of {plan.name} are computed again for {format_duration(back)}, so keep at least that")
+    return kept
 
 
 class CollectorSettings(Settings):
@@ -100,6 +119,39 @@ class CollectorSettings(Settings):
         default_factory=_default_spool,
         description="Folder of the predictions that are not in the database yet, measured where it is on this host (the default: `spool` in the home folder).",
     )
+
+    retention_minutes: PositiveDuration = Field(
+        timedelta(days=7), description="How long counts are kept by the rollup width; after that by the hour."
+    )
+    retention_hours: PositiveDuration = Field(
+        timedelta(days=90), description="How long counts are kept by the hour; after that by the day, for ever."
+    )
+    retention_raw: PositiveDuration | None = Field(
+        None, description="How long predictions and their labels stay in the database (the default: for ever)."
+    )
+    retention_max_bytes: ByteSize | None = Field(
+        None,
+        gt=0,
+        description="Most space of predictions in the database, about; the oldest whole days go first (the default: any).",
+    )
+    retention_archive: bool = Field(True, description="Predictions that go are written to Parquet files first.")
+    retention_folder: Path = Field(
+        default_factory=_default_archive, description="Folder of these files (the default: `archive` in the home folder)."
+    )
+    retention_points: PositiveDuration = Field(timedelta(days=400), description="How long the points of metrics are kept.")
+    retention_events: PositiveDuration = Field(
+        timedelta(days=400), description="How long alert events, sent messages and samples of resources are kept."
+    )
+
+    @field_validator("retention_minutes")
+    @classmethod
+    def _check_retention_minutes(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        return _long_enough(value, HOUR, info)
+
+    @field_validator("retention_hours")
+    @classmethod
+    def _check_retention_hours(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        return _long_enough(value, DAY, info)
 
     @field_validator("windows")
     @classmethod

@@ -25,6 +25,7 @@ from storage.durations import parse_duration
 from storage.engine import DatabaseUnavailable
 from storage.migrate import SchemaMismatch
 from storage.records import Version
+from storage.resolution import WindowTooFine
 from storage.settings import SettingsError
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,8 @@ def panel(context: Context) -> Iterator[None]:
         yield
     except EXPECTED_ERRORS:
         raise
+    except WindowTooFine as error:  # steps that are finer than what is kept of so long ago
+        st.info(plain(str(error)), icon=":material/info:")
     except Exception:  # the edge of a page: logged with its number, never shown as a traceback
         number = uuid.uuid4().hex[:8]
         log.exception("A part of the page could not be shown", extra={"error_id": number})

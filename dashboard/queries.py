@@ -151,7 +151,8 @@ def label_steps(layout_id: int, version: str, start: datetime, end: datetime, st
 @_cached(FRESH_SECONDS)
 def prediction_counts(layout_id: int, version: str, start: datetime, end: datetime) -> PredictionCounts:
     of = layout(layout_id)
-    return _read(lambda c: rollups.read_predictions(c, of, version, start, end))
+    # Outwards to what is kept: a range that begins long ago may cut an hour or a day of which only the whole is known.
+    return _read(lambda c: rollups.read_predictions(c, of, version, *rollups.widened(c, of, version, start, end)))
 
 
 @_cached(FRESH_SECONDS)

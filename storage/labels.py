@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 from sqlalchemy import Connection, and_, exists, select, update
 
@@ -19,10 +20,30 @@ from storage.jsontext import storable_text
 from storage.layouts import count_labels
 from storage.records import Label, LabelCounts, LabelReceipt, Layout, PredictionRow, RollupKind, Status
 from storage.rollups import LayoutOf, RollupKey, add_label_counts, bucket_start
-from storage.rows import AnyRow
 from storage.schema import labels, predictions
 
 _AT_ONCE = 2000
+
+
+class Pair(Protocol):
+    """A prediction that succeeded, with its label."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def prediction(self) -> str | None: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def received_at(self) -> datetime: ...
 
 
 def record_labels(
@@ -117,8 +138,13 @@ def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bu
         .join(labels, and_(labels.c.prediction_id == predictions.c.id, labels.c.model == predictions.c.model))
         .where(among(c, predictions.c.id, ids), predictions.c.status == Status.OK.value)
     )
-    groups: dict[tuple[str, str, str, datetime], list[AnyRow]] = defaultdict(list)
-    for row in c.execute(pairs):
+    count_pairs(c, c.execute(pairs), layout_of, writer=writer, bucket_seconds=bucket_seconds)
+
+
+def count_pairs(c: Connection, pairs: Iterable[Pair], layout_of: LayoutOf, *, writer: str, bucket_seconds: int) -> None:
+    """Adds labelled predictions, wherever they come from, to the rollups."""
+    groups: dict[tuple[str, str, str, datetime], list[Pair]] = defaultdict(list)
+    for row in pairs:
         groups[row.model, row.version, row.role, bucket_start(row.at, bucket_seconds)].append(row)
     for (model, version, role, start), group in sorted(groups.items()):
         layout = layout_of(model, version)
@@ -136,7 +162,7 @@ def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bu
         add_label_counts(c, key, _count_group(layout, group))
 
 
-def _count_group(layout: Layout, group: Sequence[AnyRow]) -> LabelCounts:
+def _count_group(layout: Layout, group: Sequence[Pair]) -> LabelCounts:
     return count_labels(
         layout,
         [row.score for row in group],

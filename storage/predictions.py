@@ -63,11 +63,16 @@ def record_predictions(
     inserted: list[PredictionRow] = []
     for start in range(0, len(rows), _AT_ONCE):
         inserted += _insert_new(c, rows[start : start + _AT_ONCE])
-    for key, group in _groups(inserted, layout_of, writer, bucket_seconds):
-        add_prediction_counts(c, key, _count(group, layout_of(key.model, key.version)))
+    count_rows(c, inserted, layout_of, writer=writer, bucket_seconds=bucket_seconds)
     if inserted:
         count_waiting_labels(c, inserted, layout_of, writer=writer, bucket_seconds=bucket_seconds)
     return RecordReceipt(inserted=len(inserted), duplicates=len(rows) - len(inserted))
+
+
+def count_rows(c: Connection, rows: Iterable[PredictionRow], layout_of: LayoutOf, *, writer: str, bucket_seconds: int) -> None:
+    """Adds the rows, wherever they come from, to the rollups. Raises UnknownVersion, MisfitRows."""
+    for key, group in _groups(rows, layout_of, writer, bucket_seconds):
+        add_prediction_counts(c, key, _count(group, layout_of(key.model, key.version)))
 
 
 def get_prediction(c: Connection, prediction_id: str) -> StoredPrediction | None:

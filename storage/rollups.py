@@ -1,7 +1,9 @@
 """Counts per version, role and bucket of time: written with the rows, added up for any window.
 
-A row of ``rollups`` holds the counts of one bucket by one writer, so that writers never wait for each other; readers add
-up whatever lies in their window. Counts of predictions and of labels share the table:
+A row of ``rollups`` holds the counts of one bucket by one writer, so that writers never wait for each other.
+``storage.compaction`` merges the rows of hours that are over: all writers into one row (the writer is then empty), and
+again into one row per hour and one per day. Readers add up the coarsest merged rows that fit into their window, and every
+row that is not merged yet. Counts of predictions and of labels share the table:
 
 ==========  =========================  ==============================
 column      kind = predictions         kind = labels
@@ -15,13 +17,14 @@ latency     latency                    delay
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Select, exists, select, update
+from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, exists, literal, null, select, union_all, update
 
 from storage.arrays import pack_floats, pack_ints, sum_floats, sum_ints, unpack_floats, unpack_ints
 from storage.dialects import insert_new
@@ -34,6 +37,7 @@ from storage.layouts import (
     layout_to_json,
 )
 from storage.records import LabelCounts, Layout, PredictionCounts, Role, RollupKind
+from storage.resolution import COARSE, DAY, FINE, HOUR, Stretch, WindowTooFine, cover, enclosing, floor_time, widths_for
 from storage.rows import AnyRow
 from storage.schema import layouts, rollups, versions
 
@@ -42,6 +46,8 @@ LayoutOf: TypeAlias = Callable[[str, str], Layout]
 
 LIVE_ROLES = frozenset({Role.CHAMPION, Role.CHALLENGER, Role.PINNED})
 """The roles whose answers callers have seen: all but shadow."""
+MERGED = ""
+"""The writer of the rows that compaction makes. Any other row is loose: it is in no row of an hour or a day yet."""
 
 _KEY = (
     rollups.c.model,
@@ -196,16 +202,17 @@ def read_predictions(
 ) -> PredictionCounts:
     """What the predictions of a version in ``[start, end)`` add up to; ``roles`` None means the live ones.
 
-    The window is aligned to buckets: a bucket belongs to it when its start does.
+    The window is aligned to buckets: a bucket belongs to it when its start does. Raises WindowTooFine where one of its ends
+    cuts an hour or a day that is only kept as a whole; ``widened`` gives a window that can be read.
     """
-    return _sum_predictions(layout, c.execute(_window(layout, version, start, end, roles, RollupKind.PREDICTIONS)).all())
+    return _sum_predictions(layout, _rows(c, layout, version, start, end, roles, RollupKind.PREDICTIONS))
 
 
 def read_labels(
     c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, roles: Collection[str] | None = None
 ) -> LabelCounts:
-    """What the labels of a version's predictions in ``[start, end)`` add up to; ``roles`` None means the live ones."""
-    return _sum_labels(layout, c.execute(_window(layout, version, start, end, roles, RollupKind.LABELS)).all())
+    """What the labels of a version's predictions in ``[start, end)`` add up to; otherwise as ``read_predictions``."""
+    return _sum_labels(layout, _rows(c, layout, version, start, end, roles, RollupKind.LABELS))
 
 
 def prediction_series(
@@ -218,9 +225,12 @@ def prediction_series(
     *,
     roles: Collection[str] | None = None,
 ) -> list[tuple[datetime, PredictionCounts]]:
-    """The counts of each step from ``start`` on that has any, with the start of the step."""
-    window = _window(layout, version, start, end, roles, RollupKind.PREDICTIONS)
-    rows = c.execute(window.add_columns(rollups.c.start).order_by(rollups.c.start)).all()
+    """The counts of each step from ``start`` on that has any, with the start of the step.
+
+    Steps of whole hours or days that begin on one cost the least. Raises WindowTooFine where steps cut an hour or a day
+    that is only kept as a whole.
+    """
+    rows = _rows(c, layout, version, start, end, roles, RollupKind.PREDICTIONS, widths_for(start, step_seconds))
     return [(at, _sum_predictions(layout, part)) for at, part in _steps(rows, start, step_seconds)]
 
 
@@ -234,14 +244,26 @@ def label_series(
     *,
     roles: Collection[str] | None = None,
 ) -> list[tuple[datetime, LabelCounts]]:
-    """The counts of each step from ``start`` on that has any labels, with the start of the step."""
-    window = _window(layout, version, start, end, roles, RollupKind.LABELS)
-    rows = c.execute(window.add_columns(rollups.c.start).order_by(rollups.c.start)).all()
+    """The counts of each step from ``start`` on that has any labels; otherwise as ``prediction_series``."""
+    rows = _rows(c, layout, version, start, end, roles, RollupKind.LABELS, widths_for(start, step_seconds))
     return [(at, _sum_labels(layout, part)) for at, part in _steps(rows, start, step_seconds)]
 
 
+def widened(c: Connection, layout: Layout, version: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The window, moved outwards to whole hours or days where it cuts one that is only kept as a whole."""
+    return _fitted(c, layout, version, start, end, outwards=True)
+
+
+def narrowed(c: Connection, layout: Layout, version: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The window, moved inwards to whole hours or days where it cuts one that is only kept as a whole; it may become empty."""
+    return _fitted(c, layout, version, start, end, outwards=False)
+
+
 def active_versions(c: Connection, start: datetime, end: datetime) -> list[tuple[str, str]]:
-    """The models and versions that have predictions, of any role, in ``[start, end)``."""
+    """The models and versions that have predictions, of any role, in ``[start, end)``.
+
+    A merged hour or day counts as if all of it were at its start, so there may be too many near one.
+    """
     some = exists().where(
         rollups.c.model == versions.c.model,
         rollups.c.kind == RollupKind.PREDICTIONS.value,
@@ -261,40 +283,139 @@ def extent(c: Connection, model: str, version: str | None = None) -> tuple[datet
 
 
 def bucket_around(c: Connection, model: str, version: str, at: datetime) -> datetime | None:
-    """The start of the version's bucket with predictions that ``at`` falls in; None where there is none."""
-    query = select(rollups.c.start, rollups.c.seconds).where(
-        rollups.c.model == model,
-        rollups.c.kind == RollupKind.PREDICTIONS.value,
-        rollups.c.version == version,
-        rollups.c.start <= at,
-    )
-    row = c.execute(query.order_by(rollups.c.start.desc()).limit(1)).one_or_none()
-    return row.start if row is not None and at < row.start + timedelta(seconds=row.seconds) else None
+    """The start of the version's bucket with predictions that ``at`` falls in; None where there is none.
+
+    The finest that is kept: an hour or a day stands in only where nothing finer of it is left.
+    """
+    for width in (FINE, HOUR, DAY):
+        within = (rollups.c.start <= at, rollups.c.start > at - timedelta(seconds=width or HOUR))
+        buckets = _buckets(model, version, width).where(*within)
+        row = c.execute(buckets.order_by(rollups.c.start.desc()).limit(1)).one_or_none()
+        if row is not None and at < row.start + timedelta(seconds=row.seconds):
+            return row.start
+        unit = floor_time(at, width or HOUR)
+        inside = (rollups.c.start >= unit, rollups.c.start < unit + timedelta(seconds=width or HOUR))
+        if c.execute(_buckets(model, version, width).where(*inside).limit(1)).one_or_none() is not None:
+            return None
+    return None
 
 
 def _extent(c: Connection, model: str, version: str) -> tuple[datetime, datetime] | None:
-    buckets = select(rollups.c.start, rollups.c.seconds).where(
-        rollups.c.model == model, rollups.c.kind == RollupKind.PREDICTIONS.value, rollups.c.version == version
-    )
-    first = c.execute(buckets.order_by(rollups.c.start).limit(1)).one_or_none()
-    last = c.execute(buckets.order_by(rollups.c.start.desc(), rollups.c.seconds.desc()).limit(1)).one_or_none()
+    first = last = None
+    for width in (DAY, HOUR, FINE):  # the finer takes over unless it is no longer kept there
+        earliest, latest = (
+            c.execute(_buckets(model, version, width).order_by(order).limit(1)).one_or_none()
+            for order in (rollups.c.start, rollups.c.start.desc())
+        )
+        if earliest is None or latest is None:
+            continue
+        if first is None or earliest.start < first.start + timedelta(seconds=first.seconds):
+            first = earliest
+        if last is None or latest.start >= last.start:
+            last = latest
     if first is None or last is None:
         return None
     return first.start, last.start + timedelta(seconds=last.seconds)
 
 
-def _window(
-    layout: Layout, version: str, start: datetime, end: datetime, roles: Collection[str] | None, kind: RollupKind
-) -> Select[*tuple[Any, ...]]:
-    return select(*_COUNTS).where(
+def _buckets(model: str, version: str, width: int) -> Select[datetime, int]:
+    """The buckets of one width with predictions."""
+    return select(rollups.c.start, rollups.c.seconds).where(
+        rollups.c.model == model, rollups.c.kind == RollupKind.PREDICTIONS.value, rollups.c.version == version, _is_wide(width)
+    )
+
+
+def _is_wide(width: int) -> ColumnElement[bool]:
+    return rollups.c.seconds < HOUR if width == FINE else rollups.c.seconds == width
+
+
+_NO_COUNTS = (
+    *(literal(0).label(name) for name in ("errors", "timeouts")),
+    *(null().cast(LargeBinary).label(name) for name in ("bins", "moments", "classes", "latency")),
+)
+
+
+def _rows(
+    c: Connection,
+    layout: Layout,
+    version: str,
+    start: datetime,
+    end: datetime,
+    roles: Collection[str] | None,
+    kind: RollupKind,
+    widths: Sequence[int] = COARSE,
+) -> list[AnyRow]:
+    """The rows that add up to the window, by start. Raises WindowTooFine.
+
+    One statement reads the counts and what tells that they are whole, so that both are of one moment.
+    """
+    of = _scope(layout, version, roles, kind)
+    parts = cover(start, end, widths)
+    counted = select(literal(0).label("unit"), rollups.c.start, rollups.c.seconds, *_COUNTS)
+    # ">" and not "!=", because an index can look for it.
+    loose = counted.where(*of, rollups.c.writer > MERGED, rollups.c.start >= start, rollups.c.start < end)
+    merged = [counted.where(*of, *_merged_in(part)) for part in parts]
+    found = c.execute(union_all(loose, *merged, *_witnesses(of, parts))).all()
+    _require_whole(f"{layout.model} {version}", [row for row in found if row.unit])
+    return sorted((row for row in found if not row.unit), key=lambda row: row.start)
+
+
+def _scope(layout: Layout, version: str, roles: Collection[str] | None, kind: RollupKind) -> list[ColumnElement[bool]]:
+    return [
         rollups.c.model == layout.model,
         rollups.c.kind == kind.value,
         rollups.c.version == version,
-        rollups.c.start >= start,
-        rollups.c.start < end,
         rollups.c.role.in_([str(role) for role in (LIVE_ROLES if roles is None else roles)]),
         rollups.c.segment == "",
-    )
+    ]
+
+
+def _merged_in(part: Stretch) -> list[ColumnElement[bool]]:
+    return [
+        rollups.c.writer == MERGED,
+        _is_wide(part.seconds),
+        rollups.c.start >= part.start,
+        rollups.c.start < part.end,
+    ]
+
+
+def _witnesses(of: Sequence[ColumnElement[bool]], parts: Sequence[Stretch]) -> list[Select[*tuple[Any, ...]]]:
+    """The numbers of rows of the hours and days that the parts cut, and of what they consist of."""
+    found = []
+    for unit, narrower in ((HOUR, FINE), (DAY, HOUR)):
+        numbers = select(literal(unit).label("unit"), rollups.c.start, rollups.c.seconds, rollups.c.rows, *_NO_COUNTS)
+        for whole in enclosing(parts, unit):
+            inner = Stretch(seconds=narrower, start=whole.start, end=whole.end)
+            found += [numbers.where(*of, *_merged_in(whole)), numbers.where(*of, *_merged_in(inner))]
+    return found
+
+
+def _require_whole(name: str, witnesses: Sequence[AnyRow]) -> None:
+    """An hour or a day that counts more rows than what it consists of has lost some of that: it is only kept as a whole."""
+    missing: dict[tuple[datetime, int], int] = defaultdict(int)
+    for row in witnesses:
+        missing[floor_time(row.start, row.unit), row.unit] += row.rows if row.seconds == row.unit else -row.rows
+    # The day before the hour: where the hours are gone, whole hours would not do.
+    for (start, unit), rows in sorted(missing.items(), key=lambda item: (-item[0][1], item[0][0])):
+        if rows > 0:
+            raise WindowTooFine(name, start, unit)
+
+
+def _fitted(
+    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, outwards: bool
+) -> tuple[datetime, datetime]:
+    of = _scope(layout, version, None, RollupKind.PREDICTIONS)
+    while start < end and (witnesses := _witnesses(of, cover(start, end))):
+        try:
+            _require_whole(f"{layout.model} {version}", c.execute(union_all(*witnesses)).all())
+        except WindowTooFine as cut:
+            if cut.start < start < cut.end:
+                start = cut.start if outwards else cut.end
+            if cut.start < end < cut.end:
+                end = cut.end if outwards else cut.start
+        else:
+            break
+    return start, max(start, end)
 
 
 def _steps(rows: Sequence[AnyRow], start: datetime, seconds: int) -> Iterator[tuple[datetime, list[AnyRow]]]:
@@ -307,7 +428,7 @@ def _sum_predictions(layout: Layout, found: Sequence[AnyRow]) -> PredictionCount
     empty = empty_prediction_counts(layout)
     if not found:
         return empty
-    rows, errors, timeouts, bins, moments, classes, latency, *_ = zip(*found, strict=True)
+    _, _, _, rows, errors, timeouts, bins, moments, classes, latency = zip(*found, strict=True)
     return PredictionCounts(
         rows=sum(rows),
         errors=sum(errors),
@@ -323,7 +444,7 @@ def _sum_labels(layout: Layout, found: Sequence[AnyRow]) -> LabelCounts:
     empty = empty_label_counts(layout)
     if not found:
         return empty
-    rows, _, _, bins, moments, classes, latency, *_ = zip(*found, strict=True)
+    _, _, _, rows, _, _, bins, moments, classes, latency = zip(*found, strict=True)
     return LabelCounts(
         rows=sum(rows),
         score_by_class=sum_ints(bins, empty.score_by_class.size).reshape(empty.score_by_class.shape),

@@ -230,6 +230,24 @@ Index(
     postgresql_where=labels.c.counted.is_(False),
 )
 
+archives = Table(
+    "archives",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("model", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("day", UtcDateTime, nullable=False),
+    # Empty where the rows were deleted without being kept.
+    Column("path", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("labels", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("removed_at", UtcDateTime),
+    Index(None, "model", "version", "day"),
+)
+
 rollups = Table(
     "rollups",
     metadata,
