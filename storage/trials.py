@@ -35,7 +35,7 @@ from storage.rollups import LIVE_ROLES, read_labels, read_predictions
 from storage.rows import AnyRow
 from storage.schema import labels, predictions
 
-MOST_ROWS = 200_000
+MOST_ROWS = 50_000
 """Rows of each version that are grouped by subject."""
 MOST_PAIRS = 50_000
 MOST_SCORED = 20_000
@@ -152,13 +152,14 @@ def assigned_subjects(c: Connection, model: str, version: str, start: datetime, 
 def subjects_in_both(c: Connection, model: str, versions: tuple[str, str], start: datetime, end: datetime) -> int:
     """How many subjects the split sent to both versions in ``[start, end)``."""
     first, second = (
-        select(predictions.c.subject)
-        .where(*_window(model, version, start, end), predictions.c.role.in_(_SPLIT_ROLES), predictions.c.subject.is_not(None))
-        .distinct()
-        .subquery()
+        select(predictions.c.subject).where(
+            *_window(model, version, start, end), predictions.c.role.in_(_SPLIT_ROLES), predictions.c.subject.is_not(None)
+        )
         for version in versions
     )
-    return int(c.scalar(select(func.count()).select_from(first.join(second, first.c.subject == second.c.subject))) or 0)
+    # Not a join: SQLite has no index on the subjects of a subquery, and would look through one for each of the other.
+    both = first.intersect(second).subquery()
+    return int(c.scalar(select(func.count()).select_from(both)) or 0)
 
 
 def _per_unit(value: ColumnElement[Any], name: str) -> list[ColumnElement[Any]]:

@@ -183,10 +183,13 @@ def _subject_notes(a: Arm, b: Arm) -> list[str]:
     if anonymous == 1:
         return ["Predictions are taken as independent: none of them names a subject."]
     widest = max(_effect(a), _effect(b))
-    found = [
-        f"Intervals are by subject, of which there were {a.sums.assigned} and {b.sums.assigned}; labels of one subject are so much alike that "
-        f"the error is {widest**0.5:.2g} times that of independent predictions."
-    ]
+    likeness = (
+        f"those of one subject are so much alike that the error is {widest**0.5:.2g} times that of independent ones"
+        if widest > 1.1
+        else "those of one subject are hardly more alike than those of different ones"
+    )
+    counts = f"{a.sums.assigned} and {b.sums.assigned}"
+    found = [f"Intervals are by subject, of which there were {counts}; of the labelled predictions {likeness}."]
     if anonymous:
         found.append(f"{anonymous:.1%} of the predictions name no subject; each of them is taken as one of its own.")
     read = min(a.sums.rows / a.rows, b.sums.rows / b.rows)
