@@ -7,6 +7,7 @@ them for the one person who looks once. The arm ``a`` is the one in charge, ``b`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -100,6 +101,8 @@ def compare_split(
     """``compare`` for two versions of a split as they are read from storage."""
     sides = zip((rows.a, rows.b), layouts, versions, strict=True)
     a, b = (arm(name, layout, side.predictions, side.labels, sums=side.sums, scored=side.scored) for side, layout, name in sides)
+    if layouts[0] != layouts[1]:  # a histogram in other bins says nothing of this one
+        a, b = replace(a, scores=None), replace(b, scores=None)
     known = [side.sums.assigned for side in (rows.a, rows.b)]
     assignment = Assignment(subjects=sum(known) - rows.both, both=rows.both)
     return compare(a, b, expected_share_b=expected_share_b, terms=terms, assignment=assignment, seconds=seconds)
