@@ -16,20 +16,14 @@ from sqlalchemy import ColumnElement, Connection, and_, case, cast, func, select
 from sqlalchemy import Float as SqlFloat
 
 from storage.dialects import as_number
+from storage.evidence import Answers, ArmRows, ClusterSums, Pairs, ScoredRows, SplitRows, SubjectSums
 from storage.layouts import is_regression, latency_middle_seconds
 from storage.records import (
-    Answers,
-    ArmRows,
-    ClusterSums,
     Floats,
     Layout,
-    Pairs,
     PredictionCounts,
     Role,
-    ScoredRows,
-    SplitRows,
     Status,
-    SubjectSums,
 )
 from storage.rollups import LIVE_ROLES, read_labels, read_predictions
 from storage.rows import AnyRow

@@ -19,8 +19,9 @@ from collector.statistics.paired import disagreement, paired_arms, paired_differ
 from collector.statistics.performance import ClassificationQuality, classification, regression
 from collector.statistics.posterior import beta_posterior, normal_posterior
 from collector.statistics.trial import Arm, Assignment, Comparison, Design, Health, Outcome, Posterior, Terms
+from storage.evidence import Pairs, ScoredRows, SplitRows, SubjectSums
 from storage.layouts import is_regression, split_bins
-from storage.records import LabelCounts, Layout, Pairs, PredictionCounts, ScoredRows, SplitRows, SubjectSums
+from storage.records import LabelCounts, Layout, PredictionCounts
 
 DAY_SECONDS = 86_400.0
 

@@ -20,8 +20,9 @@ from collector.statistics.intervals import sequential_reach
 from collector.statistics.latency import bootstrap_quantiles, quantile_seconds
 from collector.statistics.performance import ClassificationQuality
 from collector.statistics.trial import Arm, Assignment, Comparison, Outcome, Part, Terms
+from storage.evidence import ArmRows, ClusterSums, ScoredRows, SplitRows, SubjectSums
 from storage.layouts import bin_indices, build_layout, count_labels, count_latency, empty_prediction_counts
-from storage.records import ArmRows, ClusterSums, Feature, FeatureType, Layout, ScoredRows, Signature, SplitRows, SubjectSums, Task
+from storage.records import Feature, FeatureType, Layout, Signature, Task
 
 DAY = 86_400.0
 
