@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 from dashboard.settings import DashboardSettings
 from storage import alerts, deployments, jobs, metrics, migrate, outbox, profiles, registry, rollups, splits, trials
 from storage.engine import create_engine, reading
+from storage.evidence import Pairs, SplitRows
 from storage.records import (
     AlertEvent,
     AlertRow,
@@ -27,10 +28,8 @@ from storage.records import (
     Layout,
     MetricPoint,
     OutboxItem,
-    Pairs,
     PredictionCounts,
     Profile,
-    SplitRows,
     Version,
 )
 

@@ -16,26 +16,20 @@ from sqlalchemy import ColumnElement, Connection, and_, case, cast, func, select
 from sqlalchemy import Float as SqlFloat
 
 from storage.dialects import as_number
+from storage.evidence import Answers, ArmRows, ClusterSums, Pairs, ScoredRows, SplitRows, SubjectSums
 from storage.layouts import is_regression, latency_middle_seconds
 from storage.records import (
-    Answers,
-    ArmRows,
-    ClusterSums,
     Floats,
     Layout,
-    Pairs,
     PredictionCounts,
     Role,
-    ScoredRows,
-    SplitRows,
     Status,
-    SubjectSums,
 )
 from storage.rollups import LIVE_ROLES, read_labels, read_predictions
 from storage.rows import AnyRow
 from storage.schema import labels, predictions
 
-MOST_ROWS = 200_000
+MOST_ROWS = 50_000
 """Rows of each version that are grouped by subject."""
 MOST_PAIRS = 50_000
 MOST_SCORED = 20_000
@@ -152,13 +146,14 @@ def assigned_subjects(c: Connection, model: str, version: str, start: datetime, 
 def subjects_in_both(c: Connection, model: str, versions: tuple[str, str], start: datetime, end: datetime) -> int:
     """How many subjects the split sent to both versions in ``[start, end)``."""
     first, second = (
-        select(predictions.c.subject)
-        .where(*_window(model, version, start, end), predictions.c.role.in_(_SPLIT_ROLES), predictions.c.subject.is_not(None))
-        .distinct()
-        .subquery()
+        select(predictions.c.subject).where(
+            *_window(model, version, start, end), predictions.c.role.in_(_SPLIT_ROLES), predictions.c.subject.is_not(None)
+        )
         for version in versions
     )
-    return int(c.scalar(select(func.count()).select_from(first.join(second, first.c.subject == second.c.subject))) or 0)
+    # Not a join: SQLite has no index on the subjects of a subquery, and would look through one for each of the other.
+    both = first.intersect(second).subquery()
+    return int(c.scalar(select(func.count()).select_from(both)) or 0)
 
 
 def _per_unit(value: ColumnElement[Any], name: str) -> list[ColumnElement[Any]]:

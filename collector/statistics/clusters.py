@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from collector.statistics.intervals import Estimate
-from storage.records import ClusterSums, Floats, Ints
+from storage.evidence import ClusterSums
+from storage.records import Floats, Ints
 
 
 def cluster_numbers(subjects: Sequence[str | None]) -> Ints:

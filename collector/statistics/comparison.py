@@ -7,6 +7,7 @@ them for the one person who looks once. The arm ``a`` is the one in charge, ``b`
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from collector.statistics.paired import disagreement, paired_arms, paired_differ
 from collector.statistics.performance import ClassificationQuality, classification, regression
 from collector.statistics.posterior import beta_posterior, normal_posterior
 from collector.statistics.trial import Arm, Assignment, Comparison, Design, Health, Outcome, Posterior, Terms
+from storage.evidence import Pairs, ScoredRows, SplitRows, SubjectSums
 from storage.layouts import is_regression, split_bins
-from storage.records import LabelCounts, Layout, Pairs, PredictionCounts, ScoredRows, SplitRows, SubjectSums
+from storage.records import LabelCounts, Layout, PredictionCounts
 
 DAY_SECONDS = 86_400.0
 
@@ -100,6 +102,8 @@ def compare_split(
     """``compare`` for two versions of a split as they are read from storage."""
     sides = zip((rows.a, rows.b), layouts, versions, strict=True)
     a, b = (arm(name, layout, side.predictions, side.labels, sums=side.sums, scored=side.scored) for side, layout, name in sides)
+    if layouts[0] != layouts[1]:  # a histogram in other bins says nothing of this one
+        a, b = replace(a, scores=None), replace(b, scores=None)
     known = [side.sums.assigned for side in (rows.a, rows.b)]
     assignment = Assignment(subjects=sum(known) - rows.both, both=rows.both)
     return compare(a, b, expected_share_b=expected_share_b, terms=terms, assignment=assignment, seconds=seconds)
@@ -183,10 +187,13 @@ def _subject_notes(a: Arm, b: Arm) -> list[str]:
     if anonymous == 1:
         return ["Predictions are taken as independent: none of them names a subject."]
     widest = max(_effect(a), _effect(b))
-    found = [
-        f"Intervals are by subject, of which there were {a.sums.assigned} and {b.sums.assigned}; labels of one subject are so much alike that "
-        f"the error is {widest**0.5:.2g} times that of independent predictions."
-    ]
+    likeness = (
+        f"those of one subject are so much alike that the error is {widest**0.5:.2g} times that of independent ones"
+        if widest > 1.1
+        else "those of one subject are hardly more alike than those of different ones"
+    )
+    counts = f"{a.sums.assigned} and {b.sums.assigned}"
+    found = [f"Intervals are by subject, of which there were {counts}; of the labelled predictions {likeness}."]
     if anonymous:
         found.append(f"{anonymous:.1%} of the predictions name no subject; each of them is taken as one of its own.")
     read = min(a.sums.rows / a.rows, b.sums.rows / b.rows)

@@ -16,8 +16,9 @@ from collector.statistics.intervals import Estimate, sequential_reach, share_est
 from collector.statistics.performance import classification, regression
 from collector.statistics.sequential import mixture_p
 from collector.statistics.trial import Arm, Difference, Disagreement, Part, Terms
+from storage.evidence import Answers, Pairs, SubjectSums
 from storage.layouts import bin_indices, count_labels, count_latency, is_regression, numbers
-from storage.records import Answers, Floats, Ints, Layout, Pairs, SubjectSums
+from storage.records import Floats, Ints, Layout
 
 MCNEMAR_PRIOR_ROWS = 2.0
 """The sequential test's prior is flat: any share of the discordant pairs is as likely as any other."""

@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from collector.statistics.performance import ClassificationQuality, RegressionQuality
-from storage.records import Ints, ScoredRows, SubjectSums
+from storage.evidence import ScoredRows, SubjectSums
+from storage.records import Ints
 
 Interval = tuple[float, float]
 

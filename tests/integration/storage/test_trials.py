@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine
 
 from storage import trials
 from storage.engine import reading, writing
+from storage.evidence import ClusterSums
 from storage.labels import record_labels
-from storage.records import ClusterSums, Label, PredictionRow, Role, Task
+from storage.records import Label, PredictionRow, Role, Task
 from storage.registry import LayoutLookup
 from tests.factories import at, make_prediction_row, make_prediction_rows, make_signature, record, register_model
 

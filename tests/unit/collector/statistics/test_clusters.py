@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import collector.statistics.clusters as module
 from collector.statistics.clusters import by_subject, cluster_numbers, cluster_sums, clustered_squared_error, design_effect
 from collector.statistics.intervals import Estimate, sequential_reach, share_estimate, welch
-from storage.records import ClusterSums, Floats, Ints
+from storage.evidence import ClusterSums
+from storage.records import Floats, Ints
 
 
 def clustered_rows(random: np.random.Generator, subjects: int, rows: int, share: float = 0.8) -> tuple[Floats, Ints]:

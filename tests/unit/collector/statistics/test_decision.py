@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import collector.statistics.decision as module
-from collector.statistics.clusters import cluster_sums
-from collector.statistics.comparison import arm, compare
+from collector.statistics.clusters import cluster_sums, clustered_squared_error
+from collector.statistics.comparison import arm, compare, compare_split
 from collector.statistics.comparison_json import to_json
 from collector.statistics.decision import rows_growth
 from collector.statistics.differences import latencies
@@ -20,8 +20,9 @@ from collector.statistics.intervals import sequential_reach
 from collector.statistics.latency import bootstrap_quantiles, quantile_seconds
 from collector.statistics.performance import ClassificationQuality
 from collector.statistics.trial import Arm, Assignment, Comparison, Outcome, Part, Terms
-from storage.layouts import build_layout, count_labels, count_latency, empty_prediction_counts
-from storage.records import ClusterSums, Feature, FeatureType, ScoredRows, Signature, SubjectSums, Task
+from storage.evidence import ArmRows, ClusterSums, ScoredRows, SplitRows, SubjectSums
+from storage.layouts import bin_indices, build_layout, count_labels, count_latency, empty_prediction_counts
+from storage.records import Feature, FeatureType, Layout, Signature, Task
 
 DAY = 86_400.0
 
@@ -353,6 +354,49 @@ def test_the_json_carries_everything() -> None:
     assert found["health"]["mixed"] == {"subjects": 1000, "both": 0, "share": 0.0}
     assert {"posterior", "forecast", "notes", "terms", "design", "disagreement", "start", "end"} <= set(found)
     assert {"adjusted_p_value", "sequential_p_value", "part", "method", "units"} <= set(found["metrics"]["accuracy"])
+
+
+def regression_layout(edges: int) -> Layout:
+    signature = Signature(task=Task.REGRESSION, features=(Feature(name="x", type=FeatureType.NUMBER, missing_allowed=False),))
+    return build_layout("m", signature, [[0.0]], np.linspace(-3, 3, edges))
+
+
+def regression_rows(layout: Layout, scale: float, seed: int) -> ArmRows:
+    """1,000 predictions of 250 subjects, whose errors are alike within a subject; the labels are 0."""
+    random = np.random.default_rng(seed)
+    errors = random.normal(0, scale, 1000) * np.repeat(random.gamma(2, 0.5, 250), 4)
+    predictions = empty_prediction_counts(layout)
+    predictions.rows = 1000
+    predictions.bins[-layout.score.size :] = np.bincount(bin_indices(layout.score, errors), minlength=layout.score.size)
+    subjects = np.arange(1000) // 4
+    sums = SubjectSums(rows=1000, assigned=250, quality=cluster_sums(np.abs(errors), subjects))
+    labels = count_labels(layout, errors.tolist(), [""] * 1000, ["0"] * 1000, [1.0] * 1000)
+    return ArmRows(predictions=predictions, labels=labels, sums=sums, scored=None)
+
+
+def test_regressions_of_a_split_are_compared_by_subject() -> None:
+    layout = regression_layout(40)
+    rows = SplitRows(a=regression_rows(layout, 1.0, 1), b=regression_rows(layout, 0.6, 2), both=0)
+
+    found = compare_split(rows, (layout, layout), ("1", "2"), expected_share_b=0.5)
+
+    mae = found.metrics["mae"]
+    errors = [clustered_squared_error(side.sums.quality) or 0.0 for side in (rows.a, rows.b)]
+    assert (mae.units, mae.n_a, mae.less_is_better) == (500, 1000, True)
+    assert mae.squared_error == pytest.approx(sum(errors), rel=2e-3)
+    assert found.arms[0].subjects == 250
+    assert found.posterior is not None
+    assert found.posterior.probability_b_better > 0.99
+
+
+def test_scores_in_other_bins_are_not_compared() -> None:
+    layouts = (regression_layout(40), regression_layout(20))
+    rows = SplitRows(a=regression_rows(layouts[0], 1.0, 1), b=regression_rows(layouts[1], 1.0, 2), both=0)
+
+    found = compare_split(rows, layouts, ("1", "2"), expected_share_b=None)
+
+    assert "score_ks" not in found.metrics
+    assert "score_ks" in compare_split(replace(rows, b=rows.a), (layouts[0], layouts[0]), ("1", "2"), expected_share_b=None).metrics
 
 
 def test_sums_without_rows_change_nothing() -> None:

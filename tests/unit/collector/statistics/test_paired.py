@@ -19,8 +19,9 @@ from collector.statistics.intervals import sequential_reach
 from collector.statistics.paired import disagreement, mcnemar
 from collector.statistics.sequential import distribution_reach, mixture_p
 from collector.statistics.trial import Comparison, Design, Outcome, Part, Terms
+from storage.evidence import Answers, Pairs
 from storage.layouts import build_layout
-from storage.records import Answers, Feature, FeatureType, Floats, Layout, Pairs, Signature, Task
+from storage.records import Feature, FeatureType, Floats, Layout, Signature, Task
 
 VERSIONS = ("1", "2")
 
