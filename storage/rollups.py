@@ -24,7 +24,21 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, LargeBinary, Select, exists, literal, null, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Select,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from storage.arrays import pack_floats, pack_ints, sum_floats, sum_ints, unpack_floats, unpack_ints
 from storage.dialects import insert_new
@@ -39,7 +53,7 @@ from storage.layouts import (
 from storage.records import LabelCounts, Layout, PredictionCounts, Role, RollupKind
 from storage.resolution import COARSE, DAY, FINE, HOUR, Stretch, WindowTooFine, cover, enclosing, floor_time, widths_for
 from storage.rows import AnyRow
-from storage.schema import layouts, rollups, versions
+from storage.schema import UtcDateTime, layouts, rollups, versions
 
 LayoutOf: TypeAlias = Callable[[str, str], Layout]
 """The layout of a model's version; raises UnknownVersion."""
@@ -356,7 +370,7 @@ def _rows(
     loose = counted.where(*of, rollups.c.writer > MERGED, rollups.c.start >= start, rollups.c.start < end)
     merged = [counted.where(*of, *_merged_in(part)) for part in parts]
     found = c.execute(union_all(loose, *merged, *_witnesses(of, parts))).all()
-    _require_whole(f"{layout.model} {version}", [row for row in found if row.unit])
+    _require_whole(c, of, f"{layout.model} {version}", [row for row in found if row.unit])
     return sorted((row for row in found if not row.unit), key=lambda row: row.start)
 
 
@@ -380,25 +394,41 @@ def _merged_in(part: Stretch) -> list[ColumnElement[bool]]:
 
 
 def _witnesses(of: Sequence[ColumnElement[bool]], parts: Sequence[Stretch]) -> list[Select[*tuple[Any, ...]]]:
-    """The numbers of rows of the hours and days that the parts cut, and of what they consist of."""
+    """How many rows the hours and days that the parts cut have counted, and how many what they consist of."""
+    total = func.coalesce(func.sum(rollups.c.rows), 0).cast(BigInteger).label("rows")
     found = []
     for unit, narrower in ((HOUR, FINE), (DAY, HOUR)):
-        numbers = select(literal(unit).label("unit"), rollups.c.start, rollups.c.seconds, rollups.c.rows, *_NO_COUNTS)
         for whole in enclosing(parts, unit):
-            inner = Stretch(seconds=narrower, start=whole.start, end=whole.end)
-            found += [numbers.where(*of, *_merged_in(whole)), numbers.where(*of, *_merged_in(inner))]
+            at = literal(whole.start, UtcDateTime()).label("start")
+            for part in (whole, Stretch(seconds=narrower, start=whole.start, end=whole.end)):
+                numbers = select(literal(unit).label("unit"), at, literal(part.seconds).label("seconds"), total, *_NO_COUNTS)
+                found.append(numbers.where(*of, *_merged_in(part)))
     return found
 
 
-def _require_whole(name: str, witnesses: Sequence[AnyRow]) -> None:
-    """An hour or a day that counts more rows than what it consists of has lost some of that: it is only kept as a whole."""
-    missing: dict[tuple[datetime, int], int] = defaultdict(int)
+def _require_whole(c: Connection, of: Sequence[ColumnElement[bool]], name: str, witnesses: Sequence[AnyRow]) -> None:
+    """Raises WindowTooFine where an hour or a day counts more rows than what it consists of: some of that was dropped.
+
+    The day comes before the hour: where the hours are gone, whole hours would not do.
+    """
+    missing: dict[tuple[int, datetime], int] = defaultdict(int)
     for row in witnesses:
-        missing[floor_time(row.start, row.unit), row.unit] += row.rows if row.seconds == row.unit else -row.rows
-    # The day before the hour: where the hours are gone, whole hours would not do.
-    for (start, unit), rows in sorted(missing.items(), key=lambda item: (-item[0][1], item[0][0])):
+        missing[-row.unit, row.start] += row.rows if row.seconds == row.unit else -row.rows
+    for (unit, start), rows in sorted(missing.items()):
         if rows > 0:
-            raise WindowTooFine(name, start, unit)
+            raise WindowTooFine(name, _first_dropped(c, of, start, -unit), -unit)
+
+
+def _first_dropped(c: Connection, of: Sequence[ColumnElement[bool]], since: datetime, unit: int) -> datetime:
+    """The first hour or day from ``since`` on of which only the whole is kept."""
+    narrower = FINE if unit == HOUR else HOUR
+    merged = select(rollups.c.start, rollups.c.seconds, rollups.c.rows).where(
+        *of, rollups.c.writer == MERGED, rollups.c.start >= since, or_(_is_wide(unit), _is_wide(narrower))
+    )
+    for start, rows in groupby(c.execute(merged.order_by(rollups.c.start)), key=lambda row: floor_time(row.start, unit)):
+        if sum(row.rows if row.seconds == unit else -row.rows for row in rows) > 0:
+            return start
+    return since
 
 
 def _fitted(
@@ -407,7 +437,7 @@ def _fitted(
     of = _scope(layout, version, None, RollupKind.PREDICTIONS)
     while start < end and (witnesses := _witnesses(of, cover(start, end))):
         try:
-            _require_whole(f"{layout.model} {version}", c.execute(union_all(*witnesses)).all())
+            _require_whole(c, of, f"{layout.model} {version}", c.execute(union_all(*witnesses)).all())
         except WindowTooFine as cut:
             if cut.start < start < cut.end:
                 start = cut.start if outwards else cut.end
