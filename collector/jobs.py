@@ -25,7 +25,7 @@ from collector.points import Judging, Subject, window_points
 from collector.samples import sampled_losses
 from collector.settings import CollectorSettings
 from collector.statistics.comparison import sample_ratio_p
-from collector.statistics.estimation import LossByScore
+from collector.statistics.losses import LossModel
 from collector.statistics.maturity import arrived_share, is_mature
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, labels, metrics, profiles, registry, resources, rollups, spools
@@ -130,7 +130,7 @@ class StatisticsJob:
     is_shortest: bool
     doubted: dict[tuple[str, str], tuple[datetime, dict[str, str]]] = field(default_factory=dict)
     """What was found against the estimates of a version, and for which window."""
-    losses: dict[tuple[str, str], LossByScore | None] = field(default_factory=dict)
+    losses: dict[tuple[str, str], LossModel | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -190,7 +190,7 @@ class StatisticsJob:
         known = self._stored(c, served, traffic.role, "requests_per_second", earlier[0].end, due[0].end)
         return [w for w in earlier if w.end in known and known[w.end].n_current != traffic.predictions(w).rows]
 
-    def _losses(self, served: Served) -> LossByScore | None:
+    def _losses(self, served: Served) -> LossModel | None:
         """What estimates of other than two classes rest on; the sample of a version is decoded once."""
         if served.profile is None or len(served.layout.classes) == 2:
             return None
