@@ -13,13 +13,12 @@ from collector.points import Judging, Subject
 from collector.statistics.concept import error_rise
 from collector.statistics.estimation import (
     Estimated,
-    LossByScore,
     calibration_gap,
     estimate_accuracy,
-    estimate_mean,
     estimate_roc_auc,
     rates_of,
 )
+from collector.statistics.losses import LossModel, estimate_losses
 from collector.statistics.measures import Measure
 from collector.statistics.performance import Tolerances, regression
 from collector.statistics.track_record import Limits, Pair, estimate_doubt, record_doubt, track_record
@@ -40,13 +39,13 @@ def estimation_points(
     counts: PredictionCounts,
     judging: Judging,
     doubts: Mapping[str, str],
-    losses: LossByScore | None = None,
+    losses: LossModel | None = None,
 ) -> list[MetricPoint]:
     """Estimated accuracy and AUC of a classifier, or mean absolute error of a regressor, judged as the realised ones are.
 
     A refused estimate is insufficient data, with the reason in ``basis``; it keeps its value, so that its record goes on.
-    ``doubts`` are reasons from outside the window, by metric. ``losses`` of the reference's sample are what regressors and
-    classifiers of several classes are estimated from. None without a reference or predictions.
+    ``doubts`` are reasons from outside the window, by metric. Regressors and classifiers of several classes are estimated from the ``losses`` of the
+    reference's sample. None without a reference or predictions.
     """
     served = counts.rows - counts.errors - counts.timeouts
     if subject.profile is None or served <= 0:
@@ -65,20 +64,25 @@ def estimation_points(
 
 
 def _estimates(
-    subject: Subject, profile: Profile, counts: PredictionCounts, losses: LossByScore | None
+    subject: Subject, profile: Profile, counts: PredictionCounts, losses: LossModel | None
 ) -> tuple[dict[str, Estimated | None], float, str]:
     """The estimates by name, by how much they miss the reference itself, and why one is missing."""
-    scores = split_bins(subject.layout, counts.bins)[1]
+    features, scores = split_bins(subject.layout, counts.bins)
     if len(subject.layout.classes) != 2:
         name, most = ("estimated_mae", math.inf) if is_regression(subject.layout) else ("estimated_accuracy", 1.0)
         reason = "no scores" if losses else "the sample of the reference has no labels"
-        return {name: estimate_mean(losses, scores, most) if losses else None}, 0.0, reason
+        old_features, old_scores = split_bins(subject.layout, profile.counts.bins)
+        found = estimate_losses(losses, [*features, scores], [*old_features, old_scores], most) if losses else None
+        return {name: found}, 0.0, reason
     rates = rates_of(profile.labels)
     if rates is None:
         return dict.fromkeys(OF_TWO_CLASSES), 0.0, "the reference has no labels of both classes"
     accuracy, area = estimate_accuracy(rates, scores, int(counts.classes[1])), estimate_roc_auc(rates, scores)
-    found = dict(zip(OF_TWO_CLASSES, (accuracy, area), strict=True))
-    return found, calibration_gap(rates, profile.labels), "no scores, or only such as mean one class"
+    return (
+        dict(zip(OF_TWO_CLASSES, (accuracy, area), strict=True)),
+        calibration_gap(rates, profile.labels),
+        "no scores, or only such as mean one class",
+    )
 
 
 def _point(subject: Subject, name: str, found: Estimated, reference: Measure | None, doubt: str, judging: Judging) -> MetricPoint:

@@ -26,8 +26,8 @@ from collector.performance_points import performance_points, waits_for_labels
 from collector.points import Judging, Subject, window_points
 from collector.samples import sampled_losses
 from collector.settings import CollectorSettings
-from collector.statistics.estimation import LossByScore
 from collector.statistics.health import sample_ratio_p
+from collector.statistics.losses import LossModel
 from collector.statistics.maturity import arrived_share, is_mature
 from collector.uptime import UptimeJob
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
@@ -123,7 +123,7 @@ class StatisticsJob:
     is_shortest: bool
     doubted: dict[tuple[str, str], tuple[datetime, dict[str, str]]] = field(default_factory=dict)
     """What was found against the estimates of a version, and for which window."""
-    losses: dict[tuple[str, str], LossByScore | None] = field(default_factory=dict)
+    losses: dict[tuple[str, str], LossModel | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -184,7 +184,7 @@ class StatisticsJob:
         known = self._stored(c, served, traffic.role, "requests_per_second", earlier[0].end, due[0].end)
         return [w for w in earlier if w.end in known and known[w.end].n_current != traffic.predictions(w).rows]
 
-    def _losses(self, served: Served) -> LossByScore | None:
+    def _losses(self, served: Served) -> LossModel | None:
         """What estimates of other than two classes rest on; the sample of a version is decoded once."""
         if served.profile is None or len(served.layout.classes) == 2:
             return None

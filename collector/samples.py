@@ -1,4 +1,4 @@
-"""What the sample of a reference tells of a model's losses: from its Parquet bytes to mean losses by score bin. Pure."""
+"""What the sample of a reference tells of a model's losses: from its Parquet bytes to a model of its losses. Pure."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow.parquet as pq
 
-from collector.statistics.estimation import LossByScore, loss_by_score
+from collector.statistics.losses import LossModel, fit_losses
 from storage.layouts import bin_indices, category_text, is_regression, numbers
 from storage.records import PREDICTION_COLUMN, SCORE_COLUMN, Floats, Layout, Profile, Scalar
 
 
-def sampled_losses(layout: Layout, profile: Profile) -> LossByScore | None:
-    """Absolute errors of a regressor, right (1) and wrong (0) of a classifier, by score bin; None without a target in the sample."""
+def sampled_losses(layout: Layout, profile: Profile) -> LossModel | None:
+    """The model of a regressor's absolute errors, or of a classifier's right (1) and wrong (0) answers; None without a target in the sample."""
     if not profile.sample:
         return None
     table = pq.read_table(io.BytesIO(profile.sample))
     named = {PREDICTION_COLUMN, SCORE_COLUMN, *(bins.name for bins in layout.features)}
     target = next((name for name in table.column_names if name not in named), None)
-    if target is None or not {PREDICTION_COLUMN, SCORE_COLUMN} <= set(table.column_names):
+    if target is None or not named <= set(table.column_names):
         return None
     scores, predictions, actual = (table.column(name).to_pylist() for name in (SCORE_COLUMN, PREDICTION_COLUMN, target))
     losses = _absolute_errors(scores, actual) if is_regression(layout) else _right(predictions, actual)
-    return loss_by_score(bin_indices(layout.score, numbers(scores)), losses, layout.score.size - 1)
+    columns = [bin_indices(bins, table.column(bins.name).to_pylist()) for bins in layout.features]
+    sizes = [bins.size for bins in (*layout.features, layout.score)]
+    return fit_losses([*columns, bin_indices(layout.score, numbers(scores))], sizes, losses)
 
 
 def _absolute_errors(scores: Sequence[Scalar], actual: Sequence[Scalar]) -> Floats:

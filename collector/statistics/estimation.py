@@ -19,12 +19,9 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from collector.statistics.intervals import z_value
-from collector.statistics.probabilities import equal_groups
 from storage.records import Floats, Ints, LabelCounts
 
 Interval = tuple[float, float]
-
-LOSS_GROUPS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +141,8 @@ def estimate_roc_auc(rates: ScoreRates, scores: Ints) -> Estimated | None:
     return _estimated(rates, scores, area, slope, bound=float(p @ q) / (2 * positives * negatives))
 
 
-def _estimated(
-    rates: ScoreRates | LossByScore, scores: Ints, value: float, slope: Floats, *, bound: float | None, most: float = 1.0
-) -> Estimated:
-    """``slope``: derivative of the value with respect to the rate of each bin; ``most``: the greatest possible value.
+def _estimated(rates: ScoreRates, scores: Ints, value: float, slope: Floats, *, bound: float) -> Estimated:
+    """``slope``: derivative of the value with respect to the rate of each bin.
 
     A rate is uncertain by the labels of the reference in its bin; the share of positives in the window differs from the
     rate by the labels of the window. Both have the same variance per label.
@@ -160,73 +155,12 @@ def _estimated(
     return Estimated(
         value=value,
         error=error,
-        interval=(max(0.0, value - reach), min(most, value + reach)),
+        interval=(max(0.0, value - reach), min(1.0, value + reach)),
         bound=bound,
         n=int(rows.sum()),
         n_reference=rates.n,
         out_of_support=out_of_support(rates.rows, scores),
     )
-
-
-# ---------------------------------------------------------------------------------------------- other models
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossByScore:
-    """Mean loss of a reference's rows by score bin (the missing bin left out), with the variance of one loss there.
-
-    A loss is an absolute error, or 1 for a right and 0 for a wrong class. ``rows``: int64 (bins,); ``means`` and
-    ``variances``: float64 (bins,).
-    """
-
-    rows: Ints
-    means: Floats
-    variances: Floats
-
-    @property
-    def n(self) -> int:
-        return int(self.rows.sum())
-
-
-def loss_by_score(bins: Ints, losses: Floats, size: int) -> LossByScore | None:
-    """The mean of ``losses``, float64 (n,), in each of ``size`` score bins, whose indices are ``bins``, int64 (n,).
-
-    Variances are those of ten groups of neighbouring bins, because a bin holds few rows; bins without a row take the mean
-    between their neighbours. None with fewer than two finite losses.
-
-    >>> loss_by_score(np.array([0, 0, 2]), np.array([1.0, 3.0, 4.0]), 3).means.tolist()
-    [2.0, 3.0, 4.0]
-    """
-    kept = np.isfinite(losses) & (bins < size)
-    bins, losses = bins[kept], losses[kept]
-    if losses.size < 2:
-        return None
-    rows = np.bincount(bins, minlength=size)
-    seen = np.flatnonzero(rows)
-    means = np.bincount(bins, weights=losses, minlength=size)[seen] / rows[seen]
-    group = equal_groups(rows, LOSS_GROUPS)
-    sums = [np.bincount(group[bins], weights=values, minlength=LOSS_GROUPS) for values in (np.ones(bins.size), losses)]
-    centre = sums[1] / np.maximum(sums[0], 1)
-    squares = np.bincount(group[bins], weights=np.square(losses - centre[group[bins]]), minlength=LOSS_GROUPS)
-    spread = np.where(sums[0] > 1, squares / np.maximum(sums[0] - 1, 1), losses.var(ddof=1))
-    return LossByScore(rows=rows, means=np.interp(np.arange(size), seen, means), variances=spread[group])
-
-
-def estimate_mean(loss: LossByScore, scores: Ints, most: float = math.inf) -> Estimated | None:
-    """The mean loss to be expected of scored rows, int64 (bins + 1,), the last without a score; None for none.
-
-    A direct loss estimate with the score as its only regressor: it follows rows that move to scores with larger errors,
-    and assumes that the error of a row depends on what else is known of it through the score alone.
-
-    >>> loss = loss_by_score(np.array([0, 0, 1, 1]), np.array([1.0, 1.0, 3.0, 3.0]), 2)
-    >>> estimate_mean(loss, np.array([10, 30, 0])).value
-    2.5
-    """
-    rows = scores[:-1]
-    n = int(rows.sum())
-    if not n:
-        return None
-    return _estimated(loss, scores, float(rows @ loss.means) / n, rows / n, bound=None, most=most)
 
 
 # ---------------------------------------------------------------------------------------------- checks

@@ -85,7 +85,7 @@ def estimate_doubt(found: Estimated, gap: float, limits: Limits) -> str:
         side = "scored rows in the window" if found.n < limits.min_rows else "labels in the reference"
         return f"fewer than {limits.min_rows} {side}"
     if found.out_of_support > limits.out_of_support:
-        return f"{found.out_of_support:.0%} of the scores are where the reference has no labels"
+        return f"{found.out_of_support:.0%} of the values lie where the reference has nothing"
     if gap > limits.calibration_gap:
         return f"misses the reference's own accuracy by {gap:.3g}"
     return ""

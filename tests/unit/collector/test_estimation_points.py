@@ -11,9 +11,9 @@ import pytest
 
 from collector.estimation_points import OF_TWO_CLASSES, REALISED, doubts_of, error_doubts, estimation_points, most_errors, pairs_of
 from collector.points import Subject
-from collector.statistics.estimation import LossByScore, loss_by_score
+from collector.statistics.losses import LossModel, fit_losses
 from storage.layouts import bin_indices, count_labels, count_predictions
-from storage.records import Floats, LabelCounts, MetricPoint, PredictionCounts, Task, Verdict
+from storage.records import Floats, Ints, LabelCounts, Layout, MetricPoint, PredictionCounts, Task, Verdict
 from tests.unit.collector.statistics.streams import Rows, draw
 from tests.unit.collector.test_points import (
     BINARY,
@@ -128,17 +128,26 @@ def test_there_is_nothing_to_estimate_without_a_reference_or_predictions() -> No
 # ---------------------------------------------------------------------------------------------- other models
 
 
+def columns_of(layout: Layout, scores: Floats) -> list[Ints]:
+    """The bins of a feature that is always 0.5, and of the scores."""
+    return [bin_indices(layout.features[0], np.full(scores.size, 0.5)), bin_indices(layout.score, scores)]
+
+
+def sizes_of(layout: Layout) -> list[int]:
+    return [layout.features[0].size, layout.score.size]
+
+
 def numbers_of(scores: Floats) -> PredictionCounts:
     return count_predictions(REGRESSION, [[0.5]] * scores.size, scores.tolist(), [None] * scores.size)
 
 
-def regressor(seed: int = 1, n: int = 2000) -> tuple[Subject, LossByScore]:
+def regressor(seed: int = 1, n: int = 2000) -> tuple[Subject, LossModel]:
     """A reference whose errors grow with the predicted number: normal with a deviation of the score itself."""
     random = np.random.default_rng(seed)
     scores = random.uniform(0, 1, n)
     errors = random.normal(0, scores)
     labels = count_labels(REGRESSION, scores.tolist(), [None] * n, [repr(float(v)) for v in scores - errors], [0.0] * n)
-    losses = loss_by_score(bin_indices(REGRESSION.score, scores), np.abs(errors), REGRESSION.score.size - 1)
+    losses = fit_losses(columns_of(REGRESSION, scores), sizes_of(REGRESSION), np.abs(errors))
     subject = subject_of(REGRESSION, numbers_of(scores))
     assert subject.profile is not None
     assert losses is not None
@@ -177,11 +186,11 @@ def test_a_regressor_may_be_off_by_a_share_of_its_error_on_the_reference() -> No
     assert found["estimated_mae"] == pytest.approx(0.1 * 0.4, rel=0.1)  # E|error| = E[score] sqrt(2 / pi)
 
 
-def test_several_classes_are_estimated_from_how_often_each_confidence_was_right() -> None:
+def test_several_classes_are_estimated_from_how_often_such_rows_were_right() -> None:
     random = np.random.default_rng(5)
     layout = layout_of(Task.CLASSIFICATION, ("a", "b", "c"))
     scores = random.uniform(0, 1, 2000)
-    losses = loss_by_score(bin_indices(layout.score, scores), (random.random(2000) < scores).astype(float), layout.score.size - 1)
+    losses = fit_losses(columns_of(layout, scores), sizes_of(layout), (random.random(2000) < scores).astype(float))
     window = random.uniform(0.6, 1, 2000)
     counts = count_predictions(layout, [[0.5]] * 2000, window.tolist(), ["a"] * 2000)
 

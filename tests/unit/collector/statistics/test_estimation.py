@@ -19,9 +19,7 @@ from collector.statistics.estimation import (
     calibration_gap,
     called_by_bin,
     estimate_accuracy,
-    estimate_mean,
     estimate_roc_auc,
-    loss_by_score,
     out_of_support,
     score_rates,
 )
@@ -207,48 +205,3 @@ def test_predictions_that_do_not_follow_the_score_show_as_a_gap() -> None:
 
     assert gaps[0] < 0.005
     assert gaps[1] > 0.1
-
-
-class TestMeanLoss:
-    def test_it_is_the_mean_of_the_reference_reweighted_to_the_windows_scores(self) -> None:
-        random = np.random.default_rng(6)
-        bins, losses = random.integers(0, 12, 500), random.exponential(1, 500)
-        loss = loss_by_score(bins, losses, 12)
-        window = random.integers(0, 50, 12)
-        assert loss is not None
-
-        found = estimate_mean(loss, np.append(window, 0))
-
-        means = [losses[bins == place].mean() for place in range(12)]
-        assert found is not None
-        assert found.value == pytest.approx(np.average(means, weights=window))
-
-    def test_the_interval_holds_the_realised_mean_19_times_of_20(self) -> None:
-        random, held, rounds = np.random.default_rng(7), 0, 300
-        edges = np.linspace(0, 1, 121)
-        for _ in range(rounds):
-            reference, window = random.uniform(0, 1, 1500), random.beta(4, 2, 500)
-            losses = np.abs(random.normal(0, 0.2 + reference))
-            loss = loss_by_score(np.searchsorted(edges, reference, side="right"), losses, edges.size + 1)
-            assert loss is not None
-            counts = np.bincount(np.searchsorted(edges, window, side="right"), minlength=edges.size + 2)
-            found = estimate_mean(loss, counts)
-            assert found is not None
-            held += found.interval[0] <= np.abs(random.normal(0, 0.2 + window)).mean() <= found.interval[1]
-
-        assert 0.91 <= held / rounds <= 0.99
-
-    def test_losses_that_are_no_numbers_are_left_out(self) -> None:
-        loss = loss_by_score(np.array([0, 0, 1, 2]), np.array([1.0, np.nan, 3.0, np.inf]), 3)
-
-        assert loss is not None
-        assert (loss.n, loss.means.tolist()) == (2, [1.0, 3.0, 3.0])
-
-    def test_fewer_than_two_losses_say_nothing(self) -> None:
-        assert loss_by_score(np.array([0, 9]), np.array([1.0, 2.0]), 3) is None
-
-    def test_a_window_without_scores_has_no_estimate(self) -> None:
-        loss = loss_by_score(np.array([0, 1]), np.array([1.0, 2.0]), 2)
-        assert loss is not None
-
-        assert estimate_mean(loss, np.array([0, 0, 7])) is None
