@@ -24,6 +24,7 @@ EXIT_CODES = {
     "storage.engine.DatabaseUnavailable": EXIT_PROBLEM,
     "storage.migrate.SchemaMismatch": EXIT_PROBLEM,
     "storage.tables.TableError": EXIT_PROBLEM,
+    "storage.constraint_files.ConstraintsError": EXIT_PROBLEM,
     "storage.deployments.DeploymentError": EXIT_PROBLEM,
     "storage.predictions.UnknownVersion": EXIT_PROBLEM,
     "storage.registry.RegistryError": EXIT_PROBLEM,

@@ -56,7 +56,8 @@ def quality_points(subject: Subject, sample: Sample) -> list[MetricPoint]:
 
     What counts tell is taken from them, since they cover every row of the window; the rest from the sampled rows.
     """
-    found = {(finding.feature, finding.check): finding for finding in check_batch(sample.constraints, sample.columns)}
+    columns = {name: column for name, column in sample.columns.items() if name in sample.constraints.features}
+    found = {(finding.feature, finding.check): finding for finding in check_batch(sample.constraints, columns)}
     if sample.counts is not None:
         counted = check_counts(sample.constraints, subject.layout, sample.counts)
         found |= {(finding.feature, finding.check): finding for finding in counted}

@@ -79,8 +79,14 @@ def learn_constraints(
 def constraints_of(
     stored: Mapping[str, Any], signature: Signature, layout: Layout, counts: PredictionCounts, rows: Sequence[Sequence[Scalar]]
 ) -> Constraints:
-    """The ``stored`` constraints of a profile, or those that its reference teaches where it has none."""
-    return Constraints.model_validate(stored) if stored else learn_constraints(signature, layout, counts, rows)
+    """The ``stored`` constraints of a profile, or those that its reference teaches where it has none.
+
+    In the order of the signature, which PostgreSQL's JSON does not keep.
+    """
+    if not stored:
+        return learn_constraints(signature, layout, counts, rows)
+    found = Constraints.model_validate(stored)
+    return found.model_copy(update={"features": {name: found.features[name] for name in signature.names if name in found.features}})
 
 
 def duplicate_share(rows: Sequence[Sequence[Scalar]]) -> tuple[int, int]:

@@ -77,7 +77,7 @@ def _number(value: Scalar) -> float:
     try:
         return float("nan") if value is None or isinstance(value, str) else float(value)
     except OverflowError:  # a whole number of hundreds of digits
-        return LARGEST if value and value > 0 else -LARGEST
+        return -LARGEST if str(value).startswith("-") else LARGEST
 
 
 def _text(value: Scalar) -> str | None:

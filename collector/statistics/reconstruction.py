@@ -10,7 +10,7 @@ NannyML's data reconstruction drift, which shares the 65 % of variance and the m
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -140,17 +140,16 @@ def _errors(rows: Floats, directions: Floats) -> Floats:
 def _compare(reference: Floats, current: Floats, components: int) -> ReconstructionDrift:
     m, n = len(reference), len(current)
     deviation = float(reference.std(ddof=1))
-    errors = {"error_reference": float(reference.mean()), "error_current": float(current.mean())}
-    if deviation < 1e-9:
-        return ReconstructionDrift(n_reference=m, n_current=n, components=components, **errors)
-    change = abs(errors["error_current"] - errors["error_reference"]) / deviation
-    error = math.sqrt(float(reference.var(ddof=1)) / m + float(current.var(ddof=1)) / n) / deviation
-    return ReconstructionDrift(
+    found = ReconstructionDrift(
         n_reference=m,
         n_current=n,
         components=components,
-        **errors,
-        change=change,
-        interval=(max(0.0, change - 1.96 * error), change + 1.96 * error),
-        p_value=min(1.0, 2 * float(ndtr(-change / error))),
+        error_reference=float(reference.mean()),
+        error_current=float(current.mean()),
     )
+    if deviation < 1e-9:
+        return found
+    change = abs(float(current.mean()) - float(reference.mean())) / deviation
+    error = math.sqrt(float(reference.var(ddof=1)) / m + float(current.var(ddof=1)) / n) / deviation
+    interval = max(0.0, change - 1.96 * error), change + 1.96 * error
+    return replace(found, change=change, interval=interval, p_value=min(1.0, 2 * float(ndtr(-change / error))))

@@ -137,7 +137,7 @@ def test_a_row_or_none_is_no_violation(rows: int) -> None:
 @given(hits=st.integers(0, 300), limit=st.sampled_from([0.0, 0.01, 0.05, 0.5, 1.0]))
 def test_verdict_of_a_share_is_that_of_the_exact_binomial_test(hits: int, limit: float) -> None:
     constraints = Constraints(features={"x": FeatureConstraints(type=FeatureType.NUMBER, missing=limit)})
-    values: list[Scalar] = [None] * hits + [1.0] * (300 - hits)
+    values: list[Scalar] = [*[None] * hits, *[1.0] * (300 - hits)]
 
     found = find(check_batch(constraints, {"x": values}), "x", Check.MISSING)
 
