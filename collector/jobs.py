@@ -18,7 +18,9 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection, Engine
 
 from collector import probes
-from collector.points import Judging, Subject, performance_points, window_points
+from collector.drift_points import REMEMBERED_NAMES, Memory, remembered_times
+from collector.judging import Judging, Subject
+from collector.points import performance_points, window_points
 from collector.settings import CollectorSettings
 from collector.statistics.comparison import sample_ratio_p
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
@@ -74,6 +76,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     judging = Judging(
         plans=plans,
         false_alarm_days=settings.false_alarm_days,
+        persistence=settings.persistence,
         min_samples=settings.min_samples,
         min_labels=settings.min_labels,
         floors=settings.floors,
@@ -156,13 +159,34 @@ class StatisticsJob:
         traffic = Traffic.read(c, served, self.plan, self._oldest(due).start, due[-1].end)
         late = self._late(c, served, traffic, due)
         points = []
+        memory = self._memory(c, served, traffic.role, [*late, *due])
         for window in (*late, *due):
             counts = traffic.predictions(window)
             if counts.rows or served.is_deployed:
-                points += window_points(_subject(served, window, traffic.role), counts, self.judging)
+                earlier = memory.at(self._remembered(window))
+                found = window_points(_subject(served, window, traffic.role), counts, self.judging, earlier)
+                memory.keep(window.end, found)
+                points += found
             points += self._sample_ratio(c, served, window)
         points += self._performance(c, served, traffic, due)
         return points + self._freshness(c, served, due[-1])
+
+    def _remembered(self, window: Window) -> list[datetime]:
+        return remembered_times(self.plan, self.judging.persistence, window)
+
+    def _memory(self, c: Connection, served: Served, role: str, windows: Sequence[Window]) -> Memory:
+        """The stored points that the verdicts of the windows look at."""
+        times = sorted({time for window in windows for time in self._remembered(window)})
+        found = metrics.points_at(
+            c,
+            times,
+            names=REMEMBERED_NAMES,
+            model=served.layout.model,
+            version=served.version,
+            role=role,
+            window_seconds=self.plan.seconds,
+        )
+        return Memory(found)
 
     def _late(self, c: Connection, served: Served, traffic: Traffic, due: Sequence[Window]) -> list[Window]:
         """Earlier windows that were computed with another number of predictions than they have now."""

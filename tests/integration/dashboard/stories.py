@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
-from collector.points import Judging, Subject, performance_points, window_points
+from collector.judging import Judging, Subject
+from collector.points import performance_points, window_points
 from collector.windows import WindowPlan
 from storage import alerts, deployments, jobs, metrics, outbox, profiles, registry, rollups
 from storage.layouts import (

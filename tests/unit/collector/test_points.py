@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from collector.points import Judging, Subject, performance_points, prediction_points, service_points, window_points
+from collector.drift_points import prediction_points
+from collector.judging import Judging, Subject
+from collector.points import performance_points, service_points, window_points
 from collector.windows import WindowPlan
 from storage.layouts import (
     build_layout,
