@@ -73,16 +73,7 @@ class Job(Protocol):
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     """Every job of a collector: one per window length, the sweep of labels, and this host's resources."""
     plans = settings.plans
-    judging = Judging(
-        plans=plans,
-        false_alarm_days=settings.false_alarm_days,
-        persistence=settings.persistence,
-        min_samples=settings.min_samples,
-        min_labels=settings.min_labels,
-        floors=settings.floors,
-        tolerances=settings.tolerances,
-        drift_share_limit=settings.drift_share_limit,
-    )
+    judging = settings.judging
     statistics = [
         StatisticsJob(engine=engine, settings=settings, plan=plan, judging=judging, is_shortest=plan is plans[0]) for plan in plans
     ]

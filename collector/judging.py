@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from collector.statistics.budget import Levels, Persistence, levels_for_budget
+from collector.statistics.budget import Levels, Persistence, expected_false_alarms, levels_for_budget
 from collector.statistics.calibration import Calibration, calibration_from_json
 from collector.statistics.floors import Floors
 from collector.statistics.performance import Tolerances
@@ -56,6 +56,19 @@ class Judging:
         return levels_for_budget(
             self.false_alarm_days, plan.length, plan.step, tests, lengths=lengths, persistence=self.persistence
         )
+
+    def false_alarms_per_week(self, layout: Layout, calibration: Calibration) -> dict[str, float]:
+        """By name of the window length, how many false alarms of drift a version is expected to have at most, without drift.
+
+        Windows with too few rows are not judged, and add none; floors make them fewer.
+        """
+        tests = number_of_tests(layout, calibration)
+        return {
+            plan.name: expected_false_alarms(
+                self.levels(layout, calibration, plan), plan.length, plan.step, tests, self.persistence
+            )
+            for plan in self.plans
+        }
 
     def plan_of(self, window: Window) -> WindowPlan:
         """The plan that the window belongs to; one of its length with the usual step where there is none."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from collector.judging import Judging
 from collector.statistics.budget import Persistence
 from collector.statistics.floors import Floors
 from collector.statistics.performance import Tolerances
@@ -130,6 +131,19 @@ class CollectorSettings(Settings):
     @property
     def tolerances(self) -> Tolerances:
         return Tolerances(score=self.score_tolerance, error_share=self.error_tolerance)
+
+    @property
+    def judging(self) -> Judging:
+        return Judging(
+            plans=self.plans,
+            false_alarm_days=self.false_alarm_days,
+            persistence=self.persistence,
+            min_samples=self.min_samples,
+            min_labels=self.min_labels,
+            floors=self.floors,
+            tolerances=self.tolerances,
+            drift_share_limit=self.drift_share_limit,
+        )
 
     @property
     def lease_time(self) -> timedelta:

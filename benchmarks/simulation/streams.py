@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.signal import lfilter
 
+from collector.statistics.calibration import Calibration, calibrate
 from collector.statistics.drift import reference_bins
 from storage.layouts import bin_indices
 from storage.records import Bins, FeatureType, Floats, Ints
@@ -16,9 +16,6 @@ STEPS = 12
 """Steps of a window."""
 CATEGORY_SHARES = (0.4, 0.3, 0.2, 0.1)
 CATEGORIES = ("a", "b", "c", "d")
-
-Change = Callable[[np.random.Generator, Floats], Floats]
-"""From the rows of one column after the change, as they would be without it, to what they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +36,10 @@ class Column:
     counts: Ints
 
     @classmethod
-    def of(cls, values: Floats, *, is_categorical: bool = False) -> Column:
+    def of(cls, values: Floats, *, name: str = "", is_categorical: bool = False) -> Column:
         kind = FeatureType.CATEGORY if is_categorical else FeatureType.NUMBER
-        bins = reference_bins([CATEGORIES[int(v)] for v in values] if is_categorical else values, kind)
+        found = reference_bins([CATEGORIES[int(v)] for v in values] if is_categorical else values, kind)
+        bins = replace(found, name=name)
         return cls(values=values, bins=bins, counts=np.bincount(indices(bins, values), minlength=bins.size))
 
 
@@ -63,8 +61,15 @@ def normals(random: np.random.Generator, rows: int, correlation: float) -> Float
     return np.asarray(lfilter([scale], [1.0, -correlation], noise, zi=start)[0])
 
 
-def categories(random: np.random.Generator, rows: int) -> Floats:
-    return random.choice(len(CATEGORIES), rows, p=CATEGORY_SHARES).astype(float)
+def categories(random: np.random.Generator, rows: int, shares: tuple[float, ...] = CATEGORY_SHARES) -> Floats:
+    return random.choice(len(CATEGORIES), rows, p=shares).astype(float)
+
+
+def calibrated(random: np.random.Generator, world: World) -> tuple[list[Column], Calibration]:
+    """A reference of independent columns, and its calibration."""
+    values = [normals(random, world.reference_rows, world.correlation) for _ in range(world.features)]
+    columns = [Column.of(column, name=f"x{number}") for number, column in enumerate(values)]
+    return columns, calibrate([(column.bins, indices(column.bins, column.values)) for column in columns])
 
 
 def step_counts(column: Column, values: Floats, rows_per_step: int) -> Ints:

@@ -144,25 +144,27 @@ def judge_measured(measured: Measured, policy: Policy, past: Past = NO_PAST) -> 
     m, n = measured.n_reference, measured.n_current
     if measured.value is None or not n or not m:
         return judge(None, 0.0, m, n, policy.min_samples)
-    threshold, basis = _in_force(measured, policy, past)
+    by_itself = measured.quantile(policy.alpha)
+    threshold, basis = _in_force(measured, policy, past, by_itself)
     found = judge(measured.value, threshold, m, n, policy.min_samples, measured.p_value)
     if found.verdict is Verdict.INSUFFICIENT:
         return found
-    alone = max(measured.start + measured.floor, measured.quantile(policy.alpha))
-    detectable = measured.found(alone)
+    detectable = measured.found(max(measured.start + measured.floor, by_itself))
     if threshold >= measured.most:
         return replace(found, threshold=None, verdict=Verdict.INSUFFICIENT)
     return replace(found, detectable=detectable if detectable <= measured.most else None, basis=basis)
 
 
-def _in_force(measured: Measured, policy: Policy, past: Past) -> tuple[float, str]:
-    alpha, floor, why = policy.alpha, measured.floor, ""
-    lower = policy.lower_level(measured.n_current, measured.n_reference)
+def _in_force(measured: Measured, policy: Policy, past: Past, by_itself: float) -> tuple[float, str]:
+    quantile, floor, why = by_itself, measured.floor, ""
+    persists = policy.together is not None and past.repeats >= policy.persistence.needed - 1
+    if past.was_drift or persists:
+        quantile = measured.quantile(policy.lower_level(measured.n_current, measured.n_reference))
     if past.was_drift:
-        alpha, floor, why = lower, HOLD * floor, ", until it clears"
-    elif policy.together is not None and past.repeats >= policy.persistence.needed - 1:
-        alpha, why = lower, f", {policy.persistence.needed} of {policy.persistence.windows} windows"
-    quantile, least = measured.quantile(alpha), measured.start + floor
+        floor, why = HOLD * floor, ", until it clears"
+    elif persists:
+        why = f", {policy.persistence.needed} of {policy.persistence.windows} windows"
+    least = measured.start + floor
     return (least, f"practical floor{why}") if least >= quantile else (quantile, f"{policy.basis}{why}")
 
 

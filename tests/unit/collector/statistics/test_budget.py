@@ -13,6 +13,7 @@ from scipy.special import ndtri
 
 import collector.statistics.budget as module
 from collector.statistics.budget import (
+    RESERVE,
     Persistence,
     expected_false_alarms,
     independent_looks,
@@ -45,7 +46,7 @@ def test_looks_at_a_sliding_mean_count_as_often_as_it_crosses(level: float) -> N
     apart = np.flatnonzero(beyond)
     clusters = (1 + np.count_nonzero(np.diff(apart) > 12)) / lengths
 
-    found = level * independent_looks(level, 1 / 12)
+    found = level * independent_looks(level, 1 / 12) / RESERVE
 
     assert clusters * 0.8 < found
     assert found < began * 1.3
