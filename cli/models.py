@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -102,9 +102,10 @@ def show(name: ModelName, json: Json = False) -> None:
         model = require_model(connection, name)
         versions = registry.list_versions(connection, name)
         deployment = deployments.current(connection, name)
+        trust = {version.version: _trust(connection, version) for version in versions if not version.archived_at}
     if json:
         content = _model_json(model, versions) | {"deployment": deployment_json(deployment) if deployment else None}
-        print_json(content)
+        print_json(content | {"false_alarms": trust})
         return
     print(f"{model.name} ({model.task})")
     print(describe(deployment) if deployment else "No version is deployed.")
@@ -123,6 +124,13 @@ def show(name: ModelName, json: Json = False) -> None:
         print_table(
             ("feature", "type", "missing allowed", "range or categories"),
             [[feature.name, feature.type, feature.missing_allowed, _domain(feature)] for feature in features],
+            empty="",
+        )
+    if trust:
+        print()
+        print_table(
+            ("version", "false alarms a week at most", "independent tests a window", "dependent columns", "sorted columns"),
+            [[version, *_trust_cells(found)] for version, found in trust.items()],
             empty="",
         )
 
@@ -217,6 +225,33 @@ def require_version(connection: Connection, name: str, version: str) -> Version:
         versions = [v.version for v in registry.list_versions(connection, name)]
         raise CommandError(f"There is no version {version} of {name}; {_known('versions', versions)}.")
     return found
+
+
+def _trust(connection: Connection, version: Version) -> dict[str, object]:
+    """How many false alarms of drift to expect with the present settings, and what the version's reference says about it."""
+    from collector.judging import number_of_tests
+    from collector.settings import CollectorSettings
+    from collector.statistics.calibration import calibration_from_json
+    from storage import profiles, registry
+
+    layout = registry.LayoutLookup(connection)(version.model, version.version)
+    profile = profiles.load_profile(connection, version.model, version.version, layout)
+    calibration = calibration_from_json(profile.thresholds if profile else {})
+    by_window = CollectorSettings.load().judging.false_alarms_per_week(layout, calibration)
+    return {
+        "per_week": sum(by_window.values()),
+        "by_window": by_window,
+        "tests": number_of_tests(layout, calibration),
+        "calibrated": calibration.tests is not None,
+        "dependent": {name or "score": round(found.shift, 2) for name, found in calibration.columns.items() if found.lag},
+        "sorted": [name or "score" for name in calibration.sorted_columns],
+    }
+
+
+def _trust_cells(found: dict[str, Any]) -> list[object]:
+    windows = ", ".join(f"{name} {number:.2g}" for name, number in found["by_window"].items())
+    tests = f"{found['tests']:.0f}" if found["calibrated"] else f"{found['tests']:.0f}, not calibrated"
+    return [f"{found['per_week']:.2g} ({windows})", tests, ", ".join(found["dependent"]) or "-", ", ".join(found["sorted"]) or "-"]
 
 
 def _known(what: str, names: list[str]) -> str:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from collector.judging import Judging, Subject
 from collector.performance_points import judge_measure, measure_point, reference_measures
-from collector.points import Judging, Subject
 from collector.statistics.concept import error_rise
 from collector.statistics.estimation import (
     Estimated,

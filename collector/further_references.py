@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from collector.points import Judging, Subject, drift_points
+from collector.drift_points import drift_points
+from collector.judging import Judging, Subject
 from collector.references import reference_spans
 from storage import references, registry, rollups
 from storage.layouts import add_predictions, empty_prediction_counts

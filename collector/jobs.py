@@ -19,11 +19,13 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from collector import probes
+from collector.drift_points import REMEMBERED_NAMES, Memory, remembered_times
 from collector.estimation_points import DOUBTED_BY, doubts_of, error_doubts, estimation_points, most_errors
 from collector.further_references import FurtherReferences
+from collector.judging import Judging, Subject
 from collector.outcome import Job, Outcome
 from collector.performance_points import performance_points, waits_for_labels
-from collector.points import Judging, Subject, window_points
+from collector.points import window_points
 from collector.samples import sampled_losses
 from collector.settings import CollectorSettings
 from collector.statistics.health import sample_ratio_p
@@ -71,15 +73,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     from collector.sample_jobs import SampleJob  # here, because it builds on this module
 
     plans = settings.plans
-    judging = Judging(
-        plans=plans,
-        false_alarm_days=settings.false_alarm_days,
-        min_samples=settings.min_samples,
-        min_labels=settings.min_labels,
-        floors=settings.floors,
-        tolerances=settings.tolerances,
-        drift_share_limit=settings.drift_share_limit,
-    )
+    judging = settings.judging
     statistics = [
         StatisticsJob(engine=engine, settings=settings, plan=plan, judging=judging, is_shortest=plan is plans[0]) for plan in plans
     ]
@@ -166,15 +160,35 @@ class StatisticsJob:
         further = FurtherReferences.read(c, model, served.deployment, self.settings.rollup_seconds)
         doubts = self._doubts(c, served, traffic.role, due[-1].end)
         points = []
+        memory = self._memory(c, served, traffic.role, [*late, *due])
         for window in (*late, *due):
             counts = traffic.predictions(window)
             if counts.rows or served.is_deployed:
                 subject = _subject(served, window, traffic.role)
-                points += window_points(subject, counts, self.judging) + further.points(c, subject, counts, self.judging)
+                found = window_points(subject, counts, self.judging, memory.at(self._remembered(window)))
+                memory.keep(window.end, found)
+                points += found + further.points(c, subject, counts, self.judging)
                 points += estimation_points(subject, counts, self.judging, doubts, self._losses(served))
             points += self._sample_ratio(c, served, window)
         points += self._performance(c, served, traffic, due)
         return points + self._freshness(c, served, due[-1])
+
+    def _remembered(self, window: Window) -> list[datetime]:
+        return remembered_times(self.plan, self.judging.persistence, window)
+
+    def _memory(self, c: Connection, served: Served, role: str, windows: Sequence[Window]) -> Memory:
+        """The stored points that the verdicts of the windows look at."""
+        times = sorted({time for window in windows for time in self._remembered(window)})
+        found = metrics.points_at(
+            c,
+            times,
+            names=REMEMBERED_NAMES,
+            model=served.layout.model,
+            version=served.version,
+            role=role,
+            window_seconds=self.plan.seconds,
+        )
+        return Memory(found)
 
     def _late(self, c: Connection, served: Served, traffic: Traffic, due: Sequence[Window]) -> list[Window]:
         """Earlier windows that were computed with another number of predictions than they have now."""

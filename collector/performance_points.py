@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from scipy.special import chdtri, chndtrinc, ndtri
 
-from collector.points import Judging, Subject
+from collector.judging import Judging, Subject
 from collector.statistics.concept import BiasChange, ConceptChange, bias_change, concept_change
 from collector.statistics.estimation import rates_of
 from collector.statistics.latency import delay_quantile_seconds

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from collector.jobs import LIVE, Served, load_served
+from collector.judging import Subject
 from collector.outcome import Outcome
-from collector.points import Subject
 from collector.sample_points import Sample, SamplePolicy, multivariate, quality_points
 from collector.settings import CollectorSettings
 from collector.statistics.verdict import alpha_for_budget

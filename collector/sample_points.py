@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from collector.points import Subject
+from collector.judging import Subject
 from collector.statistics.encoding import Encoded, encode
 from collector.statistics.quality import Check, Finding, check_batch, check_counts, violations
 from collector.statistics.reconstruction import judge_reconstruction, reconstruction_drift

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import ByteSize, Field, ValidationInfo, field_validator
 
+from collector.judging import Judging
+from collector.statistics.budget import Persistence
+from collector.statistics.floors import Floors
 from collector.statistics.performance import Tolerances
-from collector.statistics.verdict import Floors
 from collector.windows import WindowPlan, parse_plans
 from storage.durations import format_duration, parse_duration
 from storage.resolution import DAY, HOUR
@@ -75,12 +77,17 @@ class CollectorSettings(Settings):
         gt=0,
         description="Days of traffic without any drift in which one false drift verdict is accepted, over all features, windows and statistics of a version.",
     )
+    drift_persistence: str = Field(
+        "2/3",
+        description="Drift also where this many of the last windows (that do not overlap) are beyond a lower threshold; `1/1` for one window alone.",
+    )
     min_samples: int = Field(200, ge=10, description="Rows that a window and its reference need for a drift verdict.")
     min_labels: int = Field(100, ge=10, description="Labelled predictions that a window needs for a verdict on performance.")
-    floor_ks: Share = Field(0.1, description="Least Kolmogorov-Smirnov distance that can be drift.")
+    floor_ks: Share = Field(0.05, description="Least Kolmogorov-Smirnov distance that can be drift.")
+    floor_shift: float = Field(0.1, ge=0, description="Least rank shift, in standard deviations, that can be drift.")
     floor_psi: float = Field(0.1, ge=0, description="Least PSI that can be drift.")
-    floor_js: Share = Field(0.1, description="Least Jensen-Shannon distance (base 2) that can be drift.")
-    floor_missing: Share = Field(0.05, description="Least change of the share of missing values that can be drift.")
+    floor_js: Share = Field(0.05, description="Least Jensen-Shannon distance (base 2) that can be drift.")
+    floor_missing: Share = Field(0.02, description="Least change of the share of missing values that can be drift.")
     floor_unseen: Share = Field(0.01, description="Least rise of the share of unseen categories that can be drift.")
     floor_out_of_range: Share = Field(0.01, description="Least rise of the share of out-of-range numbers that can be drift.")
     drift_share_limit: Share = Field(0.3, description="Share of drifted features from which `drift_share` itself counts as drift.")
@@ -181,6 +188,16 @@ class CollectorSettings(Settings):
             raise ValueError(f"{value} is not one of the windows {windows}")
         return value
 
+    @field_validator("drift_persistence")
+    @classmethod
+    def _check_persistence(cls, value: str) -> str:
+        Persistence.parse(value)
+        return value
+
+    @property
+    def persistence(self) -> Persistence:
+        return Persistence.parse(self.drift_persistence)
+
     @property
     def sidecars(self) -> list[str]:
         """The base addresses of ``inference_urls``."""
@@ -203,6 +220,7 @@ class CollectorSettings(Settings):
     def floors(self) -> Floors:
         return Floors(
             ks=self.floor_ks,
+            shift=self.floor_shift,
             psi=self.floor_psi,
             js=self.floor_js,
             missing=self.floor_missing,
@@ -213,6 +231,19 @@ class CollectorSettings(Settings):
     @property
     def tolerances(self) -> Tolerances:
         return Tolerances(score=self.score_tolerance, error_share=self.error_tolerance)
+
+    @property
+    def judging(self) -> Judging:
+        return Judging(
+            plans=self.plans,
+            false_alarm_days=self.false_alarm_days,
+            persistence=self.persistence,
+            min_samples=self.min_samples,
+            min_labels=self.min_labels,
+            floors=self.floors,
+            tolerances=self.tolerances,
+            drift_share_limit=self.drift_share_limit,
+        )
 
     @property
     def lease_time(self) -> timedelta:

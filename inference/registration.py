@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from inference.trial import Reference, Trial, learn, try_model
 from storage import audit, deployments, profiles, registry, rollups
 from storage.constraints import DUPLICATES_ROWS, learn_constraints
 from storage.engine import reading, writing
-from storage.layouts import build_layout, category_text, count_labels, count_predictions, schema_hash
+from storage.layouts import bin_indices, build_layout, category_text, count_labels, count_predictions, schema_hash
 from storage.records import (
     PREDICTION_COLUMN,
     SCORE_COLUMN,
@@ -232,8 +233,18 @@ def _profile(version: Version, layout: Layout, reference: Reference, trial: Tria
         performance=trial.performance,
         sample=_sample(reference, trial, texts),
         constraints=learn_constraints(version.signature, layout, counts, spread).model_dump(mode="json"),
+        thresholds=_calibrated(layout, reference, trial),
         created_at=now,
     )
+
+
+def _calibrated(layout: Layout, reference: Reference, trial: Trial) -> dict[str, Any]:
+    """Of the whole reference, in the order of its file, which the sample does not keep."""
+    from collector.statistics.calibration import calibrate, calibration_to_json
+
+    columns: list[Any] = [*zip(*reference.rows, strict=True), trial.outputs.scores]
+    columns_of_bins = zip((*layout.features, layout.score), columns, strict=True)
+    return calibration_to_json(calibrate([(bins, bin_indices(bins, column)) for bins, column in columns_of_bins]))
 
 
 def _labels(layout: Layout, reference: Reference, trial: Trial, texts: list[str]) -> LabelCounts:

@@ -77,6 +77,16 @@ def read_points(
     return [_point(row) for row in reversed(c.execute(query).mappings().all())]
 
 
+def points_at(
+    c: Connection, times: Collection[datetime], *, names: Collection[str], model: str, version: str, role: str, window_seconds: int
+) -> list[MetricPoint]:
+    """The points of a version over windows of one length that end at any of ``times``, by time."""
+    query = select(*_COLUMNS).where(metrics.c.at.in_(list(times)), metrics.c.name.in_(list(names)))
+    wanted = {"model": model, "version": version, "role": role, "segment": "", "window_seconds": window_seconds}
+    query = query.where(*(metrics.c[name] == value for name, value in wanted.items())).order_by(metrics.c.at, metrics.c.id)
+    return [_point(row) for row in c.execute(query).mappings()]
+
+
 def window_lengths(c: Connection, model: str) -> list[int]:
     """The lengths of window, in seconds, that the model has points for, shortest first."""
     query = select(metrics.c.window_seconds).where(metrics.c.model == model, metrics.c.window_seconds > 0).distinct()

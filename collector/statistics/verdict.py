@@ -1,51 +1,72 @@
 """Judges statistics: ok, drift, or insufficient data.
 
 Drift needs significance and a practical effect, so each threshold is the larger of two: a practical floor, and the
-quantile of the statistic without drift for the sizes of both samples, at a level that spreads a budget of false alarms
-over every test that is made. A finite reference is part of that quantile.
+quantile of the statistic without drift for the sizes of both samples and their dependence, at a level that comes from a
+budget of false alarms. A threshold is lower where earlier windows have said the same (persistence), and where the last
+verdict was drift (hysteresis).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import numpy as np
-from scipy.special import chdtri, kolmogi, ndtri
 
+from collector.statistics import nulls
+from collector.statistics.budget import Persistence, level_of_each
+from collector.statistics.dependence import INDEPENDENT_ROWS, Dependence
 from collector.statistics.drift import FeatureDrift
+from collector.statistics.floors import Floors
+from collector.statistics.nulls import FOUND
+from collector.statistics.scores import UPPER_PSEUDO_ROWS
 from storage.records import Verdict
 
-FEATURE_TESTS = 5
-"""Tests of one feature in one window at most: KS, PSI, JS, missing, and unseen or out of range."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Floors:
-    """The least effects that count as drift, whatever the sample size."""
-
-    ks: float = 0.1
-    psi: float = 0.1
-    js: float = 0.1
-    missing: float = 0.05
-    unseen: float = 0.01
-    out_of_range: float = 0.01
+FEATURE_TESTS = 6
+"""Tests of one feature in one window at most: KS, shift, PSI, JS, missing, and unseen or out of range."""
+HOLD = 0.8
+"""Drift ends where a value falls to this share of its floor, and not only just below it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How to judge: the level of one test, the least rows, the least effects."""
+    """How to judge: the level of a test by itself and of tests that persist, the least rows, the least effects.
+
+    ``basis`` says where the levels come from.
+    """
 
     alpha: float
+    together: float | None = None
+    persistence: Persistence = field(default_factory=Persistence)
     min_samples: int = 200
-    floors: Floors = Floors()
+    floors: Floors = field(default_factory=Floors)
+    basis: str = "no-drift quantile"
+
+    def lower_level(self, n: int, m: int) -> float:
+        """The level of one of several windows of n rows that persist, against a reference of m rows."""
+        return self.alpha if self.together is None else max(self.alpha, level_of_each(self.together, self.persistence.needed, n, m))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What earlier windows said of the same statistic: whether the last one was drift, how many persist."""
+
+    was_drift: bool = False
+    repeats: int = 0
+
+
+NO_PAST = Past()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """A value held against its threshold; ``threshold`` is None where there is too little data to have one."""
+    """A value held against its threshold; ``threshold`` is None where there is too little data to have one.
+
+    ``detectable``: the least effect, in units of the value, that a window of this size finds four times out of five by
+    itself. ``basis``: where the threshold comes from.
+    """
 
     value: float | None
     threshold: float | None
@@ -53,14 +74,16 @@ class Judgement:
     n_reference: int
     n_current: int
     p_value: float | None = None
+    detectable: float | None = None
+    basis: str = ""
 
 
 def alpha_for_budget(days_per_false_alarm: float, steps: Sequence[timedelta], tests_per_window: int) -> float:
     """The level of one test that allows one false alarm per ``days_per_false_alarm`` over all tests.
 
     One window per length of ``steps`` ends every step, with ``tests_per_window`` tests each. The level is the budget
-    divided by the number of tests (Bonferroni). Overlapping windows are counted in full: this far in the tail they
-    alarm nearly independently (Pickands 1969), so the division is not much too careful.
+    divided by the number of tests (Bonferroni), overlapping windows counted in full. Drift has levels of its own, see
+    ``collector.statistics.budget``.
 
     >>> alpha_for_budget(30, [timedelta(minutes=1)], 10)
     2.3148148148148148e-06
@@ -69,85 +92,26 @@ def alpha_for_budget(days_per_false_alarm: float, steps: Sequence[timedelta], te
     return min(0.05, 1.0 / max(windows * max(tests_per_window, 1), 1.0))
 
 
-# ---------------------------------------------------------------------------------------------- thresholds
+# ---------------------------------------------------------------------------------------------- one statistic
 
 
-def ks_threshold(n: int, m: int, alpha: float) -> float:
-    """The distance that two samples of one distribution exceed with probability alpha (Kolmogorov's limit).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A value with what it needs to be judged.
 
-    At most 1. Too high (never too low) where values tie.
-
-    >>> round(ks_threshold(100, 100, 0.05), 3)
-    0.192
+    ``quantile`` gives the value that is exceeded without drift with a probability; ``found`` the effect that exceeds a
+    threshold four times out of five; ``start`` is what a floor is added to. ``most`` is the largest possible value.
     """
-    return min(1.0, float(kolmogi(alpha)) * math.sqrt((n + m) / (n * m)))
 
-
-def psi_threshold(n: int, m: int, groups: int, alpha: float) -> float:
-    """The PSI that two samples of one distribution exceed with probability about alpha.
-
-    ``t (1 + t / 2)`` with ``t = (1/n + 1/m) chi2_{groups-1}(1 - alpha)``. The second factor is fitted to simulations
-    (5 to 20 groups, n from 100, alpha to 2e-5): the plain chi-squared limit is exceeded up to 16 times too often there.
-
-    >>> round(psi_threshold(200, 10_000, 10, 0.01), 3)
-    0.117
-    """
-    t = _chi2_scale(n, m, groups, alpha)
-    return t * (1 + t / 2)
-
-
-def js_threshold(n: int, m: int, groups: int, alpha: float) -> float:
-    """The Jensen-Shannon distance (base 2) exceeded without drift with probability about alpha; at most 1.
-
-    The divergence in nats is PSI / 8 for small differences, so the square root of ``t (1 + t / 4) / (8 ln 2)``.
-
-    >>> round(js_threshold(500, 10_000, 10, 0.01), 3)
-    0.091
-    """
-    t = _chi2_scale(n, m, groups, alpha)
-    return min(1.0, math.sqrt(t * (1 + t / 4) / (8 * math.log(2))))
-
-
-def _chi2_scale(n: int, m: int, groups: int, alpha: float) -> float:
-    return float(chdtri(groups - 1, alpha)) * (1 / n + 1 / m) if groups > 1 else 0.0
-
-
-def share_limits(share: float, n: int, m: int, alpha: float, *, pseudo_rows: float = 1.0) -> tuple[float, float]:
-    """Where a share of n current rows lies without drift, given the ``share`` of m reference rows, with probability 1 - 2 alpha.
-
-    Both ends of the likelihood-ratio interval around the reference share (moved by ``pseudo_rows`` away from 0 and 1):
-    ``2 k KL(p || share) = z**2`` with ``1/k = 1/n + 1/m`` and z the normal quantile. Good for shares near 0, where the
-    normal approximation alarms far too often.
-
-    >>> tuple(round(limit, 4) for limit in share_limits(0.02, 500, 10_000, 0.001))
-    (0.0038, 0.0429)
-    """
-    expected = (share * m + pseudo_rows) / (m + 2 * pseudo_rows)
-    allowed = float(ndtri(alpha)) ** 2 / 2 * (1 / n + 1 / m)
-    return _bisect(0.0, expected, expected, allowed), _bisect(1.0, expected, expected, allowed)
-
-
-def _bisect(outside: float, inside: float, expected: float, allowed: float) -> float:
-    """The share between ``outside`` and ``inside`` at which the divergence from ``expected`` is ``allowed``."""
-    if _divergence(outside, expected) <= allowed:
-        return outside
-    for _ in range(50):
-        middle = (outside + inside) / 2
-        if _divergence(middle, expected) > allowed:
-            outside = middle
-        else:
-            inside = middle
-    return inside
-
-
-def _divergence(p: float, q: float) -> float:
-    """KL(p || q) of two coins, in nats."""
-    head = p * math.log(p / q) if p > 0 else 0.0
-    tail = (1 - p) * math.log((1 - p) / (1 - q)) if p < 1 else 0.0
-    return head + tail
-
-
-# ---------------------------------------------------------------------------------------------- judging
+    value: float | None
+    n_reference: int
+    n_current: int
+    quantile: Callable[[float], float]
+    found: Callable[[float], float]
+    floor: float
+    start: float = 0.0
+    most: float = math.inf
+    p_value: float | None = None
 
 
 def judge(
@@ -170,62 +134,207 @@ def judge(
     )
 
 
-def judge_drift(drift: FeatureDrift, policy: Policy) -> dict[str, Judgement]:
-    """A judgement for every statistic that applies, by name: ks, psi, js, missing, and unseen or out_of_range.
+def judge_measured(measured: Measured, policy: Policy, past: Past = NO_PAST) -> Judgement:
+    """The judgement of a value by the threshold that is in force for it.
+
+    That is the higher one for a window by itself; the lower one where with this window as many of the last ones are beyond
+    it as persistence needs; and while drift lasts, the lower one with a lower floor. Where no value could exceed the
+    threshold, there is insufficient data.
+    """
+    m, n = measured.n_reference, measured.n_current
+    if measured.value is None or not n or not m:
+        return judge(None, 0.0, m, n, policy.min_samples)
+    by_itself = measured.quantile(policy.alpha)
+    threshold, basis = _in_force(measured, policy, past, by_itself)
+    found = judge(measured.value, threshold, m, n, policy.min_samples, measured.p_value)
+    if found.verdict is Verdict.INSUFFICIENT:
+        return found
+    detectable = measured.found(max(measured.start + measured.floor, by_itself))
+    if threshold >= measured.most:
+        return replace(found, threshold=None, verdict=Verdict.INSUFFICIENT)
+    return replace(found, detectable=detectable if detectable <= measured.most else None, basis=basis)
+
+
+def _in_force(measured: Measured, policy: Policy, past: Past, by_itself: float) -> tuple[float, str]:
+    quantile, floor, why = by_itself, measured.floor, ""
+    persists = policy.together is not None and past.repeats >= policy.persistence.needed - 1
+    if past.was_drift or persists:
+        quantile = measured.quantile(policy.lower_level(measured.n_current, measured.n_reference))
+    if past.was_drift:
+        floor, why = HOLD * floor, ", until it clears"
+    elif persists:
+        why = f", {policy.persistence.needed} of {policy.persistence.windows} windows"
+    least = measured.start + floor
+    return (least, f"practical floor{why}") if least >= quantile else (quantile, f"{policy.basis}{why}")
+
+
+# ---------------------------------------------------------------------------------------------- the statistics of a feature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """A feature's rank shift, and the deviation of its reference's ranks."""
+
+    value: float
+    deviation: float
+
+
+def judge_drift(
+    drift: FeatureDrift,
+    policy: Policy,
+    *,
+    shift: Shift | None = None,
+    dependence: Dependence = INDEPENDENT_ROWS,
+    past: Mapping[str, Past] | None = None,
+) -> dict[str, Judgement]:
+    """A judgement for every statistic that applies, by name: ks, shift, psi, js, missing, and unseen or out_of_range.
 
     ``missing`` is the absolute change of the missing share. A window without rows has no judgements at all.
     """
     if not drift.n_current:
         return {}
-    return _judge_distances(drift, policy) | _judge_shares(drift, policy)
+    measured = measure_groups(drift, policy.floors, dependence) | _numeric(drift, policy.floors, shift, dependence)
+    measured |= _shares(drift, policy.floors, dependence)
+    earlier = past or {}
+    return {name: judge_measured(found, policy, earlier.get(name, NO_PAST)) for name, found in measured.items()}
 
 
-def _judge_distances(drift: FeatureDrift, policy: Policy) -> dict[str, Judgement]:
+def measure_groups(drift: FeatureDrift, floors: Floors, dependence: Dependence = INDEPENDENT_ROWS) -> dict[str, Measured]:
+    """PSI and Jensen-Shannon of a column."""
     n, m, groups = drift.n_current, drift.n_reference, len(drift.group_shares)
-    floors, alpha, rows = policy.floors, policy.alpha, policy.min_samples
-    found = {
-        "psi": judge(drift.psi, max(floors.psi, psi_threshold(n, m, groups, alpha)) if m else 0.0, m, n, rows),
-        "js": judge(drift.js, max(floors.js, js_threshold(n, m, groups, alpha)) if m else 0.0, m, n, rows),
-    }
-    if not drift.is_categorical:
-        n, m = drift.present_current, drift.present_reference
-        threshold = max(floors.ks, ks_threshold(n, m, alpha)) if n and m else 1.0
-        found["ks"] = judge(drift.ks, threshold, m, n, rows, drift.ks_p)
-    return found
+    spread, weights = nulls.spread_of(n, m), dependence.groups
 
+    def psi_found(threshold: float) -> float:
+        limit = (math.sqrt(1 + 2 * threshold) - 1) / spread / weights.first
+        return float(nulls.chi2_found(limit, groups - 1)) * spread * weights.first
 
-def _judge_shares(drift: FeatureDrift, policy: Policy) -> dict[str, Judgement]:
-    floors = policy.floors
-    found = {"missing": _judge_missing(drift, policy)}
-    if drift.unseen_share is not None:
-        found["unseen"] = _judge_upper(drift.unseen_share, drift.unseen_reference, drift, policy, floors.unseen)
-    if drift.out_of_range_share is not None:
-        found["out_of_range"] = _judge_upper(
-            drift.out_of_range_share, drift.out_of_range_reference, drift, policy, floors.out_of_range
+    def js_found(threshold: float) -> float:
+        t = 2 * (math.sqrt(1 + float(nulls.BITS) * threshold**2) - 1)
+        return math.sqrt(
+            float(nulls.chi2_found(t / spread / weights.first, groups - 1)) * spread * weights.first / float(nulls.BITS)
         )
+
+    psi = Measured(
+        value=drift.psi,
+        n_reference=m,
+        n_current=n,
+        quantile=lambda alpha: float(nulls.psi_quantile(alpha, groups, spread, weights)),
+        found=psi_found,
+        floor=floors.psi,
+        p_value=None if drift.psi is None else float(nulls.psi_p(drift.psi, groups, spread, weights)),
+    )
+    js = Measured(
+        value=drift.js,
+        n_reference=m,
+        n_current=n,
+        quantile=lambda alpha: float(nulls.js_quantile(alpha, groups, spread, weights)),
+        found=js_found,
+        floor=floors.js,
+        most=1.0,
+        p_value=None if drift.js is None else float(nulls.js_p(drift.js, groups, spread, weights)),
+    )
+    return {"psi": psi, "js": js}
+
+
+def _numeric(drift: FeatureDrift, floors: Floors, shift: Shift | None, dependence: Dependence) -> dict[str, Measured]:
+    if drift.is_categorical:
+        return {}
+    n, m = drift.present_current, drift.present_reference
+    spread = nulls.spread_of(n, m)
+    ks_spread, shift_spread = spread * dependence.ks, spread * dependence.shift
+    found = {
+        "ks": Measured(
+            value=drift.ks,
+            n_reference=m,
+            n_current=n,
+            quantile=lambda alpha: min(1.0, float(nulls.ks_quantile(alpha, ks_spread))),
+            found=lambda threshold: threshold + FOUND / 2 * math.sqrt(ks_spread),
+            floor=floors.ks,
+            most=1.0,
+            p_value=None if drift.ks is None else float(nulls.ks_p(drift.ks, ks_spread)),
+        )
+    }
+    if shift is None or not n or not m:
+        return found
+    unit = math.sqrt(4 * math.pi) * shift.deviation * math.sqrt(shift_spread)  # the shift's standard error where there is none
+    found["shift"] = Measured(
+        value=shift.value,
+        n_reference=m,
+        n_current=n,
+        quantile=lambda alpha: float(nulls.shift_quantile(alpha, shift.deviation, shift_spread)),
+        found=lambda threshold: threshold + FOUND * unit,
+        floor=floors.shift,
+        p_value=float(nulls.shift_p(shift.value, shift.deviation, shift_spread)),
+    )
     return found
 
 
-def _judge_missing(drift: FeatureDrift, policy: Policy) -> Judgement:
+def _shares(drift: FeatureDrift, floors: Floors, dependence: Dependence) -> dict[str, Measured]:
+    found = {"missing": _missing(drift, floors.missing, dependence.missing)}
+    if drift.unseen_share is not None:
+        found["unseen"] = _upper(drift, drift.unseen_share, drift.unseen_reference, floors.unseen, dependence.outer)
+    if drift.out_of_range_share is not None:
+        before = drift.out_of_range_reference
+        found["out_of_range"] = _upper(drift, drift.out_of_range_share, before, floors.out_of_range, dependence.outer)
+    return found
+
+
+def _missing(drift: FeatureDrift, floor: float, effect: float) -> Measured:
+    """The farther of the two ends of the likelihood-ratio interval around the reference's share is the threshold."""
     n, m = drift.n_current, drift.n_reference
-    if drift.missing_reference is None or drift.missing_current is None:
-        return judge(None, 1.0, m, n, policy.min_samples)
-    lower, upper = share_limits(drift.missing_reference, n, m, policy.alpha / 2)
-    noise = max(drift.missing_reference - lower, upper - drift.missing_reference)
-    change = abs(drift.missing_current - drift.missing_reference)
-    return judge(change, max(policy.floors.missing, noise), m, n, policy.min_samples)
+    before, now = drift.missing_reference, drift.missing_current
+    known = before is not None and now is not None
+    share = before or 0.0
+    spread, expected = nulls.spread_of(n, m) * effect, float(nulls.expected_share(share, m)) if m else 0.5
+
+    def quantile(alpha: float) -> float:
+        lower, upper = (limit(alpha / 2, expected, spread) for limit in (nulls.share_lower, nulls.share_upper))
+        return max(share - lower, upper - share)
+
+    return Measured(
+        value=abs(now - before) if before is not None and now is not None else None,
+        n_reference=m,
+        n_current=n,
+        quantile=quantile,
+        found=lambda threshold: _share_found(min(1.0, share + threshold), n / effect) - share,
+        floor=floor,
+        most=max(share, 1 - share),
+        p_value=_two_sided(float(nulls.share_z(now or 0.0, expected, spread))) if known else None,
+    )
 
 
-def _judge_upper(share: float, reference: float | None, drift: FeatureDrift, policy: Policy, floor: float) -> Judgement:
-    """A share that only worries when it grows. Two pseudo rows: a new extreme on either side is to be expected."""
+def _upper(drift: FeatureDrift, share: float, before: float | None, floor: float, effect: float) -> Measured:
+    """A share that only worries when it grows."""
     n, m = drift.present_current, drift.present_reference
-    if reference is None or not n:
-        return judge(None, 1.0, m, n, policy.min_samples)
-    _, upper = share_limits(reference, n, m, policy.alpha, pseudo_rows=2.0)
-    return judge(share, max(reference + floor, upper), m, n, policy.min_samples)
+    spread = nulls.spread_of(n, m) * effect
+    expected = float(nulls.expected_share(before or 0.0, m, UPPER_PSEUDO_ROWS * effect)) if m else 0.5
+    return Measured(
+        value=share if before is not None and n else None,
+        n_reference=m,
+        n_current=n,
+        quantile=lambda alpha: nulls.share_upper(alpha, expected, spread),
+        found=lambda threshold: _share_found(min(1.0, threshold), n / effect),
+        floor=floor,
+        start=before or 0.0,
+        most=1.0,
+        p_value=nulls.upper_tail(float(nulls.share_z(share, expected, spread))),
+    )
 
 
-def overall(judgements: dict[str, Judgement]) -> Verdict:
+def _share_found(threshold: float, rows: float) -> float:
+    """The share whose lower fifth lies at the threshold: Wilson's (1927) upper limit of it."""
+    z = FOUND**2 / rows
+    return (threshold + z / 2 + math.sqrt(z * threshold * (1 - threshold) + z * z / 4)) / (1 + z)
+
+
+def _two_sided(z: float) -> float:
+    return 2 * nulls.upper_tail(abs(z))
+
+
+# ---------------------------------------------------------------------------------------------- all statistics together
+
+
+def overall(judgements: Mapping[str, Judgement]) -> Verdict:
     """One verdict for a feature: drift if any of its statistics says so, insufficient data if none can say anything."""
     verdicts = {judgement.verdict for judgement in judgements.values()}
     if Verdict.DRIFT in verdicts:

@@ -38,6 +38,16 @@ def test_registry_is_listed_for_people_and_for_scripts(on_database: Run, churn: 
     assert [(entry["name"], entry["champion"], len(entry["versions"])) for entry in listed] == [("churn", "1", 2)]
 
 
+def test_a_model_is_shown_with_the_false_alarms_to_expect(on_database: Run, churn: Engine) -> None:
+    shown = on_database("models", "show", "churn")
+    found = json.loads(on_database("models", "show", "churn", "--json").out)["false_alarms"]
+
+    assert "false alarms a week at most" in shown.out
+    assert set(found) == {"1", "2"}
+    assert list(found["1"]["by_window"]) == ["5m", "1h", "1d"]
+    assert found["1"]["per_week"] == pytest.approx(7 / 30, rel=0.02)
+
+
 def test_promotion_and_rollback_are_kept_with_who_and_why(on_database: Run, churn: Engine) -> None:
     assert on_database("models", "promote", "churn", "2", "--reason", "better").out == "Version 2 of churn answers all requests.\n"
     assert on_database("models", "rollback", "churn").out == "Version 1 of churn answers all requests.\n"

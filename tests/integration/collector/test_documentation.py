@@ -10,8 +10,9 @@ from prometheus_client.metrics_core import Metric
 from sqlalchemy import Engine
 
 from collector import probes
+from collector.drift_points import DRIFT_NAMES
 from collector.metrics import Exporter
-from collector.points import DRIFT_NAMES, QUANTILES
+from collector.points import QUANTILES
 from storage import metrics
 from storage.engine import reading, writing
 from tests.integration.collector.test_jobs import Bench

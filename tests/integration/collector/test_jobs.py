@@ -83,6 +83,27 @@ def test_a_shifted_feature_is_drift_and_the_others_are_not(bench: Bench) -> None
     assert [p.verdict for p in bench.points("prediction_drift_psi")] == [Verdict.DRIFT]
 
 
+def test_a_weak_shift_is_drift_once_a_window_repeats_it_and_until_it_clears(bench: Bench) -> None:
+    """Each window of 400 rows is shifted by about a quarter of a deviation; the last ones are not shifted at all."""
+    send(bench.engine, predictions(NOW - 5 * MINUTE, 300, 400, income=0.27))
+    send(bench.engine, predictions(NOW, 300, 400, income=0.27, seed=1))
+    send(bench.engine, predictions(NOW + 5 * MINUTE, 300, 400, income=0.0, seed=2))
+
+    bench.run(NOW + timedelta(seconds=6))
+    bench.run(NOW + 5 * MINUTE + timedelta(seconds=6))
+    bench.run(NOW + 6 * MINUTE + timedelta(seconds=6))
+    bench.run(NOW + 10 * MINUTE + timedelta(seconds=6))
+
+    found = {p.at: p for p in bench.points("drift_rank_shift", feature="income")}
+    first, second, after, last = (found[NOW + minutes * MINUTE] for minutes in (0, 5, 6, 10))
+    assert (first.verdict, first.basis) == (Verdict.OK, "no-drift quantile")
+    assert (second.verdict, second.basis) == (Verdict.DRIFT, "no-drift quantile, 2 of 3 windows")
+    assert after.basis == "no-drift quantile, until it clears"
+    assert last.verdict is Verdict.OK
+    assert None not in (first.detectable, first.threshold, second.threshold)
+    assert (second.threshold or 0) < (first.threshold or 0) < (first.detectable or 0)
+
+
 def test_everything_that_a_window_of_traffic_gives_is_written_once(bench: Bench) -> None:
     send(bench.engine, predictions(NOW - 5 * MINUTE, 300, 600))
 
@@ -99,6 +120,7 @@ def test_everything_that_a_window_of_traffic_gives_is_written_once(bench: Bench)
         "latency_p95_seconds": 1,
         "latency_p99_seconds": 1,
         "drift_ks": 2,
+        "drift_rank_shift": 2,
         "drift_psi": 3,
         "drift_js": 3,
         "drift_missing": 3,

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from collector.judging import Judging, Subject
 from collector.performance_points import performance_points
-from collector.points import Judging, Subject, window_points
+from collector.points import window_points
 from collector.windows import WindowPlan
 from storage import alerts, deployments, jobs, metrics, outbox, profiles, registry, rollups
 from storage.layouts import (

@@ -64,6 +64,8 @@ def test_a_version_is_learned_profiled_stored_and_promoted(engine: Engine, setti
     assert profile.counts.classes.sum() == len(cancer())
     sample = pd.read_parquet(io.BytesIO(profile.sample))
     pd.testing.assert_frame_equal(sample.drop(columns=[PREDICTION_COLUMN, SCORE_COLUMN]), cancer().reset_index(drop=True))
+    assert profile.thresholds["rows"] == len(cancer())
+    assert profile.thresholds["tests"] > 1
     right = (sample[PREDICTION_COLUMN] == sample["target"].map(category_text)).mean()
     assert right == pytest.approx(profile.performance["accuracy"])
     assert profile.labels.rows == len(sample)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from collector.estimation_points import OF_TWO_CLASSES, REALISED, doubts_of, error_doubts, estimation_points, most_errors, pairs_of
-from collector.points import Subject
+from collector.judging import Subject
 from collector.statistics.losses import LossModel, fit_losses
 from storage.layouts import bin_indices, count_labels, count_predictions
 from storage.records import Floats, Ints, LabelCounts, Layout, MetricPoint, PredictionCounts, Task, Verdict

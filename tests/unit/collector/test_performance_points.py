@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.estimation_points import estimation_points
+from collector.judging import Subject
 from collector.performance_points import performance_points, waits_for_labels
-from collector.points import Subject
 from storage.layouts import bin_indices, count_labels, empty_label_counts, empty_prediction_counts
 from storage.records import LabelCounts, Verdict
 from tests.unit.collector.test_points import BINARY, JUDGING, REGRESSION, by_name, counts_of, subject_of, uniform

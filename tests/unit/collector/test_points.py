@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from collector.points import Judging, Subject, service_points, window_points
+from collector.judging import Judging, Subject
+from collector.points import service_points, window_points
 from collector.windows import WindowPlan
 from storage.layouts import (
     build_layout,

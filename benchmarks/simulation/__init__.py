@@ -1,0 +1,1 @@
+"""Simulations that measure whether verdicts can be trusted."""

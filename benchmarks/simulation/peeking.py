@@ -1,0 +1,58 @@
+"""An A/B test without any difference, looked at a thousand times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from rich.progress import track
+from scipy.special import bdtri
+
+from collector.statistics.comparison import Arm, Outcome, arm, compare
+from storage.layouts import build_layout, empty_label_counts, empty_prediction_counts
+from storage.records import Layout, Signature, Task
+
+LOOKS = 1000
+ROWS_PER_LOOK = 20
+RIGHT = 0.9
+DECIDED = (Outcome.SHIP, Outcome.ROLL_BACK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peeked:
+    """Of ``runs`` tests without a difference, those that ended with a verdict at some look."""
+
+    runs: int
+    wrong: int
+    looks: int = LOOKS
+
+    @property
+    def upper(self) -> float:
+        """The upper end of a one-sided 95 % interval (Clopper and Pearson 1934) of the share of wrong verdicts."""
+        return float(bdtri(self.wrong, self.runs, 0.05)) if self.wrong < self.runs else 1.0
+
+
+def peeked(runs: int, random: np.random.Generator) -> Peeked:
+    """Both arms are right as often, in cohorts of the same rows per look; a test stops at its first ship or roll back."""
+    layout = build_layout("m", Signature(task=Task.CLASSIFICATION, features=(), classes=("no", "yes")), [], np.linspace(0, 1, 50))
+    wrong = sum(_is_decided(layout, random) for _ in track(range(runs), f"{LOOKS} looks at no difference", transient=True))
+    return Peeked(runs=runs, wrong=wrong)
+
+
+def _is_decided(layout: Layout, random: np.random.Generator) -> bool:
+    right = np.cumsum(random.binomial(ROWS_PER_LOOK, RIGHT, size=(2, LOOKS)), axis=1)
+    for look in range(LOOKS):
+        rows = (look + 1) * ROWS_PER_LOOK
+        arms = [_arm(layout, version, rows, int(count)) for version, count in zip("12", right[:, look], strict=True)]
+        if compare(arms[0], arms[1]).verdict in DECIDED:
+            return True
+    return False
+
+
+def _arm(layout: Layout, version: str, rows: int, right: int) -> Arm:
+    """Answers "no", of which some are right; no latency, no failures."""
+    predictions, labels = empty_prediction_counts(layout), empty_label_counts(layout)
+    predictions.rows = labels.rows = rows
+    labels.confusion[0, 0], labels.confusion[0, 1] = right, rows - right
+    labels.score_by_class[10, 0], labels.score_by_class[10, 1] = right, rows - right
+    return arm(version, layout, predictions, labels)

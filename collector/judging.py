@@ -1,0 +1,126 @@
+"""What points are made of: whose window it is, and how it is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from collector.statistics.budget import Levels, Persistence, expected_false_alarms, levels_for_budget
+from collector.statistics.calibration import Calibration, calibration_from_json
+from collector.statistics.floors import Floors
+from collector.statistics.performance import Tolerances
+from collector.statistics.verdict import FEATURE_TESTS, Judgement, Policy, alpha_for_budget
+from collector.windows import Window, WindowPlan
+from storage.records import STEPS_PER_WINDOW, Layout, MetricPoint, Profile
+
+PREDICTION_TESTS = 2
+PERFORMANCE_TESTS = 12
+"""Accuracy, precision, recall, F1, ROC AUC, PR AUC, log loss, Brier score, two estimates, concept drift, selected labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judging:
+    """Everything that turns statistics into verdicts, the same for all models."""
+
+    plans: Sequence[WindowPlan]
+    false_alarm_days: float = 30.0
+    persistence: Persistence = field(default_factory=Persistence)
+    min_samples: int = 200
+    min_labels: int = 100
+    floors: Floors = field(default_factory=Floors)
+    tolerances: Tolerances = field(default_factory=Tolerances)
+    drift_share_limit: float = 0.3
+
+    def policy(self, layout: Layout) -> Policy:
+        """The policy for tests without a calibration: the more features a model has, the less each test may alarm."""
+        tests = len(layout.features) * FEATURE_TESTS + PREDICTION_TESTS + PERFORMANCE_TESTS
+        steps: list[timedelta] = [plan.step for plan in self.plans]
+        alpha = alpha_for_budget(self.false_alarm_days, steps, tests)
+        return Policy(alpha=alpha, min_samples=self.min_samples, floors=self.floors)
+
+    def drift_policy(self, layout: Layout, calibration: Calibration, plan: WindowPlan) -> Policy:
+        """The policy for the drift of windows of one length."""
+        levels = self.levels(layout, calibration, plan)
+        return Policy(
+            alpha=levels.once,
+            together=levels.together,
+            persistence=self.persistence,
+            min_samples=self.min_samples,
+            floors=self.floors,
+            basis="calibrated" if calibration.tests else "no-drift quantile",
+        )
+
+    def levels(self, layout: Layout, calibration: Calibration, plan: WindowPlan) -> Levels:
+        tests = number_of_tests(layout, calibration)
+        lengths = max(1, len(self.plans))
+        return levels_for_budget(
+            self.false_alarm_days, plan.length, plan.step, tests, lengths=lengths, persistence=self.persistence
+        )
+
+    def false_alarms_per_week(self, layout: Layout, calibration: Calibration) -> dict[str, float]:
+        """By name of the window length, how many false alarms of drift a version is expected to have at most, without drift.
+
+        Windows with too few rows are not judged, and add none; floors make them fewer.
+        """
+        tests = number_of_tests(layout, calibration)
+        return {
+            plan.name: expected_false_alarms(
+                self.levels(layout, calibration, plan), plan.length, plan.step, tests, self.persistence
+            )
+            for plan in self.plans
+        }
+
+    def plan_of(self, window: Window) -> WindowPlan:
+        """The plan that the window belongs to; one of its length with the usual step where there is none."""
+        usual = WindowPlan(length=window.end - window.start, step=(window.end - window.start) / STEPS_PER_WINDOW)
+        return next((plan for plan in self.plans if plan.seconds == window.seconds), usual)
+
+
+def number_of_tests(layout: Layout, calibration: Calibration) -> float:
+    """Independent tests of one window: as calibrated, or all of them counted in full."""
+    counted = len(layout.features) * FEATURE_TESTS + PREDICTION_TESTS
+    return (calibration.tests or counted) + PERFORMANCE_TESTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose window it is, and the fields that all its points share."""
+
+    layout: Layout
+    profile: Profile | None
+    version: str
+    window: Window
+    role: str = ""
+    segment: str = ""
+
+    @property
+    def calibration(self) -> Calibration:
+        return calibration_from_json(self.profile.thresholds) if self.profile else Calibration()
+
+    def point(self, name: str, value: float | None, **further: object) -> MetricPoint:
+        base = MetricPoint(
+            at=self.window.end,
+            name=name,
+            value=value,
+            model=self.layout.model,
+            version=self.version,
+            role=self.role,
+            segment=self.segment,
+            window_seconds=self.window.seconds,
+        )
+        return replace(base, **further)  # type: ignore[arg-type]
+
+    def judged(self, name: str, found: Judgement, feature: str = "") -> MetricPoint:
+        return self.point(
+            name,
+            found.value,
+            feature=feature,
+            p_value=found.p_value,
+            n_reference=found.n_reference,
+            n_current=found.n_current,
+            threshold=found.threshold,
+            verdict=found.verdict,
+            detectable=found.detectable,
+            basis=found.basis,
+        )
