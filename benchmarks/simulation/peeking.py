@@ -8,7 +8,8 @@ import numpy as np
 from rich.progress import track
 from scipy.special import bdtri
 
-from collector.statistics.comparison import Arm, Outcome, arm, compare
+from collector.statistics.comparison import arm, compare
+from collector.statistics.trial import Arm, Outcome
 from storage.layouts import build_layout, empty_label_counts, empty_prediction_counts
 from storage.records import Layout, Signature, Task
 
