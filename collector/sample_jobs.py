@@ -48,7 +48,7 @@ class SampleJob:
         done_until = previous.done_until if previous else None
         due = due_windows(plan, now, lag=self.settings.window_lag, done_until=done_until, most=1)
         if not due or not self.settings.sample_rows:
-            return None
+            return _still_failing(previous)
         with reading(self.engine) as c:
             active = rollups.active_versions(c, due[0].start, due[0].end)
         points: list[MetricPoint] = []
@@ -112,6 +112,13 @@ class SampleJob:
             floor_multivariate=settings.floor_multivariate,
             floor_reconstruction=settings.floor_reconstruction,
         )
+
+
+def _still_failing(previous: JobRun | None) -> Outcome | None:
+    """Keeps what failed in the last window visible until the next one; a run without work would count as a success."""
+    if previous is None or previous.error is None:
+        return None
+    return Outcome(write=lambda _: None, problems=(previous.error,))
 
 
 def _sample(served: Served, signature: Signature, rows: Sequence[samples.SampledRow]) -> Sample:

@@ -181,6 +181,21 @@ def test_failing_version_is_named_and_stops_no_other(bench: Bench) -> None:
     assert "fraud 1: ValidationError" in str(bench.job("samples").error)
 
 
+def test_failure_stays_visible_until_the_next_window(bench: Bench) -> None:
+    with writing(bench.engine) as c:
+        profiles.save_constraints(c, "churn", "1", {"nonsense": True})
+    send(bench.engine, last_hour(300))
+    bench.run(SOON, "samples")
+    first = bench.job("samples").error
+
+    bench.run(SOON + timedelta(minutes=1), "samples")
+    assert bench.job("samples").error == first is not None
+    assert bench.job("samples").succeeded_at is None
+
+    bench.run(SOON + HOUR, "samples")
+    assert bench.job("samples").error is None
+
+
 def test_version_without_a_sample_has_quality_and_no_multivariate_drift(bench: Bench) -> None:
     with writing(bench.engine) as c:
         register(c, "fraud")

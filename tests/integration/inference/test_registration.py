@@ -17,12 +17,15 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sqlalchemy import Engine
 
+from collector.statistics.quality import check_batch
 from inference.registration import RegistrationError, register, verify
 from inference.settings import InferenceSettings
 from storage import audit, deployments, profiles, registry, rollups
+from storage.constraints import Constraints
 from storage.engine import reading
 from storage.layouts import category_text
-from storage.records import PREDICTION_COLUMN, SCORE_COLUMN, FeatureType, Format, Task, Version
+from storage.records import PREDICTION_COLUMN, SCORE_COLUMN, FeatureType, Format, Task, Verdict, Version
+from storage.samples import reference_columns
 from tests.factories import NOW
 from tests.integration.inference.serving import (
     cancer,
@@ -98,6 +101,19 @@ def test_a_pipeline_of_named_columns_is_learned_with_its_categories(engine: Engi
     assert [name for name, feature in features.items() if feature.missing_allowed] == ["income", "region"]
     assert version.signature.classes == ("no", "yes")
     assert version.details["plan"]["input"] == "frame"
+
+
+def test_constraints_are_learned_that_the_reference_itself_meets(engine: Engine, settings: InferenceSettings) -> None:
+    version = register_people(engine, settings)
+
+    with reading(engine) as c:
+        profile = profiles.load_profile(c, "people", version.version, rollups.load_layout(c, version.layout_id))
+    assert profile is not None
+    learned = Constraints.model_validate(profile.constraints)
+    sample = {name: values for name, values in reference_columns(profile).items() if name in learned.features}
+    assert sorted(learned.features) == sorted(version.signature.names)
+    assert learned.features["age"].minimum == next(f.minimum for f in version.signature.features if f.name == "age")
+    assert {finding.verdict for finding in check_batch(learned, sample)} == {Verdict.OK}
 
 
 def test_a_regression_is_measured_by_its_errors(engine: Engine, settings: InferenceSettings) -> None:
