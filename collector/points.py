@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 from collector.statistics.drift import FeatureDrift, feature_drift, js_distance, psi
 from collector.statistics.latency import latency_quantile
+from collector.statistics.layout_drift import layout_drift
 from collector.statistics.performance import (
     ClassificationQuality,
     RegressionQuality,
@@ -147,8 +148,8 @@ def feature_points(subject: Subject, counts: PredictionCounts, policy: Policy, s
         return []
     points: list[MetricPoint] = []
     verdicts: list[Verdict] = []
-    for bins, reference, current in zip(subject.layout.features, *_split(subject, counts), strict=True):
-        judgements = judge_drift(feature_drift(bins, reference, current), policy)
+    for bins, drift in zip(subject.layout.features, _drifts(subject.layout, subject.profile.counts, counts), strict=True):
+        judgements = judge_drift(drift, policy)
         points += [_judged(subject, DRIFT_NAMES[name], found, bins.name) for name, found in judgements.items()]
         verdicts.append(overall(judgements))
     share, verdict = drift_share(verdicts, share_limit)
@@ -164,9 +165,8 @@ def feature_points(subject: Subject, counts: PredictionCounts, policy: Policy, s
     return [*points, summary]
 
 
-def _split(subject: Subject, counts: PredictionCounts) -> tuple[list[Ints], list[Ints]]:
-    assert subject.profile is not None
-    return split_bins(subject.layout, subject.profile.counts.bins)[0], split_bins(subject.layout, counts.bins)[0]
+def _drifts(layout: Layout, reference: PredictionCounts, current: PredictionCounts) -> list[FeatureDrift]:
+    return layout_drift(layout, reference.bins, current.bins, reference.moments, current.moments)
 
 
 def _judged(subject: Subject, name: str, found: Judgement, feature: str = "") -> MetricPoint:
