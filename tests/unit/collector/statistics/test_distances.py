@@ -148,3 +148,25 @@ def test_jensen_shannon_rows_equal_scipy() -> None:
     reference, current = random.integers(0, 50, (30, 12)), random.integers(0, 50, (30, 12))
 
     assert js_rows(reference, current) == pytest.approx(jensenshannon(reference, current, base=2, axis=1))
+
+
+DECILES = np.full(10, 1000)
+MOVED = np.array([559, 653, 749, 849, 884, 978, 1141, 1273, 1309, 1605])
+LEVELS = np.array([2876, 1340, 911, 723, 554, 434, 396, 388, 313, 287, 238, 236, 216, 184, 173, 167, 151, 136, 154, 123])
+MOVED_LEVELS = np.array([2527, 1344, 761, 800, 864, 729, 289, 266, 505, 249, 277, 173, 122, 169, 167, 150, 147, 150, 122, 189])
+"""Deciles of a numeric column and levels of a categorical one, 10,000 rows on either side, with what others found on them."""
+
+
+def test_deciles_give_the_published_psi_and_jensen_shannon() -> None:
+    assert psi(DECILES, MOVED) == pytest.approx(0.09703618153962856, abs=1e-12)
+    assert js_rows(DECILES, MOVED) == pytest.approx(0.13173704272524905, abs=1e-12)
+    assert js_rows(DECILES, MOVED) * np.sqrt(np.log(2)) == pytest.approx(0.10967828238118474, abs=1e-12)  # in nats
+
+
+def test_levels_give_the_published_values_of_scipy_and_alibi_detect() -> None:
+    found = homogeneity(LEVELS, MOVED_LEVELS)
+
+    assert found.chi2 == pytest.approx(328.5961569832956, rel=1e-12)
+    assert found.chi2_p == pytest.approx(2.6633889023199247e-58, rel=1e-9)
+    assert psi(LEVELS, MOVED_LEVELS) == pytest.approx(0.06674802973685753, abs=1e-12)
+    assert js_rows(LEVELS, MOVED_LEVELS) == pytest.approx(0.10928540469275017, abs=1e-12)
