@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.serving.__main__ import main
+from benchmarks.drift.__main__ import main as drift
+from benchmarks.serving.__main__ import main as serving
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(serving() or drift())

@@ -196,7 +196,7 @@ def _pure(reference: SortedColumn, wanted: Flags, bucket: Ints, held: Ints, pres
     if held[asked].sum() * 8 < present.size:  # looking into them is cheaper than finding out
         return np.zeros(wanted.shape, bool)
     equal = bucket[present == reference.values[bucket]]
-    return asked & (np.bincount(equal, minlength=held.size) == held)
+    return np.asarray(asked & (np.bincount(equal, minlength=held.size) == held))
 
 
 def _greatest(reference: SortedColumn, gaps: _Gaps, opened: Flags, inside: Floats, before: Ints, m: int) -> float:

@@ -193,7 +193,8 @@ def _exact(drift: FeatureDrift, found: _Counted) -> FeatureDrift:
     if drift.is_categorical:
         return drift
     p = None if found.ks is None else ks_p_value(found.ks, drift.present_reference, drift.present_current)
-    return replace(drift, ks=found.ks, ks_p=p, mean_shift=found.mean_shift, **found.further)
+    further: dict[str, Any] = dict(found.further)
+    return replace(drift, ks=found.ks, ks_p=p, mean_shift=found.mean_shift, **further)
 
 
 def _all_missing(bins: Bins, rows: int) -> _Counted:
@@ -208,7 +209,7 @@ def _counted_number(reference: PreparedNumber, column: pd.Series, further: bool)
         total, finite = values.sum(), values.size
         if not np.isfinite(total):  # NaN, infinities, or numbers so large that their sum is none
             values = values[~np.isnan(values)]
-            total, finite = values[np.isfinite(values)].sum(), np.count_nonzero(np.isfinite(values))
+            total, finite = values[np.isfinite(values)].sum(), int(np.count_nonzero(np.isfinite(values)))
         shift = (total / finite - reference.mean) / reference.deviation if finite else np.nan
     ranked = rank(reference.column, values)
     held = np.diff(ranked.below_edges, prepend=0, append=values.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_equal_zeros_share_a_bucket() -> None:
     assert buckets.of(np.array([0.0]))[0] == buckets.of(np.array([-0.0]))[0]
 
 
-DRAWS = {
+DRAWS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
     "normal": lambda random, n: random.normal(size=n),
     "log-normal": lambda random, n: random.lognormal(0, 2, n),
     "heavy tail": lambda random, n: random.pareto(0.3, n),
