@@ -26,10 +26,26 @@ Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scratch:
+    """Room for what a column is turned into, used again for every column: fresh pages from the system would double the time.
+
+    ``floats`` float64 (n,), ``whole`` int64 (n,), for columns of up to n values. Not to be shared between threads.
+    """
+
+    floats: Floats
+    whole: Ints
+
+    @classmethod
+    def of(cls, rows: int) -> Scratch:
+        return cls(floats=np.empty(rows), whole=np.empty(rows, np.int64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Buckets:
     """A function from numbers to 0 .. ``size - 1`` that never falls as the number rises.
 
-    Linear between ``low`` and ``high``, or, ``by_bits``, by the leading bits of the float, which is about logarithmic.
+    Linear between ``low`` and ``high``, or, ``by_bits``, by the leading bits of the float, which is about logarithmic;
+    ``first`` is ``low`` as such an integer.
     """
 
     low: float
@@ -37,30 +53,39 @@ class Buckets:
     size: int
     by_bits: bool
     scale: float = 0.0
+    first: int = 0
     shift: int = 0
 
-    def of(self, values: Floats) -> Ints:
+    def of(self, values: Floats, scratch: Scratch | None = None) -> Ints:
         """The bucket of each value, int64 (n,); infinities belong to the outermost, NaN is not allowed.
+
+        With ``scratch`` the result stands in it, until its next use.
 
         >>> Buckets(low=0.0, high=8.0, size=5, by_bits=False, scale=0.5).of(np.array([-np.inf, 1.9, 2.0, 9.0])).tolist()
         [0, 0, 1, 4]
         """
-        inside = np.clip(values, self.low, self.high)
-        if not self.by_bits:
+        scratch = scratch or Scratch.of(values.size)
+        inside, whole = scratch.floats[: values.size], scratch.whole[: values.size]
+        np.clip(values, self.low, self.high, out=inside)
+        if self.by_bits:
+            _to_sortable(inside, whole)
+            keys = whole.view(np.uint64)
+            keys -= np.uint64(self.first)
+            keys >>= np.uint64(self.shift)
+        else:
             inside -= self.low
             inside *= self.scale
-            return inside.astype(np.int64)
-        keys = _sortable(inside)
-        keys -= _sortable(np.array([self.low]))
-        keys >>= np.uint64(self.shift)
-        return keys.view(np.int64)
+            np.copyto(whole, inside, casting="unsafe")
+        return whole
 
 
-def _sortable(values: Floats) -> npt.NDArray[np.uint64]:
+def _to_sortable(values: Floats, whole: Ints) -> None:
     """Unsigned integers in the order of the floats: the bits, with the sign turned round, all of them where negative."""
-    bits = (values + 0.0).view(np.int64)  # + 0.0 makes one zero of the two
-    bits ^= (bits >> 63) | np.int64(np.iinfo(np.int64).min)
-    return bits.view(np.uint64)
+    values += 0.0  # makes one zero of the two
+    bits = values.view(np.int64)
+    np.right_shift(bits, 63, out=whole)
+    whole |= np.int64(np.iinfo(np.int64).min)
+    whole ^= bits
 
 
 def choose_buckets(ordered: Floats) -> Buckets:
@@ -90,9 +115,11 @@ def _linear(low: float, high: float, most: int) -> Buckets:
 
 
 def _by_bits(low: float, high: float, most: int) -> Buckets:
-    first, last = _sortable(np.array([low, high])).tolist()
+    keys = np.zeros(2, np.int64)
+    _to_sortable(np.array([low, high]), keys)
+    first, last = keys.view(np.uint64).tolist()
     shift = max(0, (last - first).bit_length() - most.bit_length())
-    return Buckets(low=low, high=high, size=((last - first) >> shift) + 1, by_bits=True, shift=shift)
+    return Buckets(low=low, high=high, size=((last - first) >> shift) + 1, by_bits=True, first=first, shift=shift)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,19 +172,20 @@ class Ranked:
     below_edges: Ints
 
 
-def rank(reference: SortedColumn, present: Floats) -> Ranked:
+def rank(reference: SortedColumn, present: Floats, scratch: Scratch | None = None) -> Ranked:
     """Compare the values of a window, float64 (m,) in any order and without NaN, with the reference.
 
     >>> found = rank(sort_column(np.arange(100.0), edges=np.array([25.0, 75.0])), np.arange(50.0, 150.0))
     >>> found.ks, found.below_edges.tolist()
     (0.5, [0, 25])
     """
-    bucket = reference.buckets.of(present)
+    scratch = scratch or Scratch.of(present.size)
+    bucket = reference.buckets.of(present, scratch)
     held = np.bincount(bucket, minlength=reference.buckets.size)
     gaps = _Gaps.at_ends(reference, held)
     wanted = gaps.open.copy()
     wanted[reference.edge_buckets] = True
-    pure = _pure(reference, wanted, bucket, held, present)
+    pure = _pure(reference, wanted, bucket, held, present, scratch.floats[: present.size])
     wanted &= ~pure
     inside = np.sort(present[wanted[bucket]])
     skipped = np.where(wanted, 0, held)
@@ -190,12 +218,13 @@ class _Gaps:
         return cls(greatest=greatest, open=(highest > greatest + SLACK) | (lowest < -greatest - SLACK))
 
 
-def _pure(reference: SortedColumn, wanted: Flags, bucket: Ints, held: Ints, present: Floats) -> Flags:
+def _pure(reference: SortedColumn, wanted: Flags, bucket: Ints, held: Ints, present: Floats, room: Floats) -> Flags:
     """Wanted buckets whose rows on both sides have one and the same value: nothing is hidden in them."""
     asked = wanted & reference.single
     if held[asked].sum() * 8 < present.size:  # looking into them is cheaper than finding out
         return np.zeros(wanted.shape, bool)
-    equal = bucket[present == reference.values[bucket]]
+    np.take(reference.values, bucket, out=room, mode="clip")  # with the default mode numpy would copy the output
+    equal = bucket[present == room]
     return np.asarray(asked & (np.bincount(equal, minlength=held.size) == held))
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from collector.statistics.buckets import SortedColumn, rank, sorted_column
+from collector.statistics.buckets import Scratch, SortedColumn, rank, sorted_column
 from collector.statistics.distances import number_or_none
 from collector.statistics.drift import FeatureDrift, ks_p_value
 from collector.statistics.layout_drift import layout_drift
@@ -164,29 +164,38 @@ def compare(reference: PreparedReference, table: Columns, *, threads: int = 1, f
     """
     series = _series(table)
     rows = len(next(iter(series.values()), ()))
-    chosen = [(bins, series.get(bins.name)) for bins in reference.layout.features]
+    columns = [(bins, series.get(bins.name)) for bins in reference.layout.features]
 
-    def count(one: _Column) -> _Counted:
-        bins, column = one
-        if column is None:
-            return _all_missing(bins, rows)
-        if bins.is_categorical:
-            return _counted_category(bins, reference.known[bins.name], column)
-        return _counted_number(reference.numbers[bins.name], column, further)
+    def count(part: Sequence[_Column]) -> list[_Counted]:
+        scratch = Scratch.of(rows)
+        return [_count_column(reference, bins, column, rows, scratch, further) for bins, column in part]
 
-    counted = _each(count, chosen, threads)
+    counted = _in_threads(count, columns, threads)
     current = np.concatenate([np.zeros(0, np.int64), *(found.counts for found in counted)])
     drifts = layout_drift(reference.layout, reference.counts, current)
     names = [bins.name for bins in reference.layout.features]
     return {name: _exact(drift, found) for name, drift, found in zip(names, drifts, counted, strict=True)}
 
 
-def _each(count: Callable[[_Column], _Counted], columns: Sequence[_Column], threads: int) -> list[_Counted]:
-    """numpy lets go of the interpreter while it works on a column, so that threads share the columns."""
+def _in_threads(count: Callable[[Sequence[_Column]], list[_Counted]], columns: Sequence[_Column], threads: int) -> list[_Counted]:
+    """numpy lets go of the interpreter while it works on a column, so that threads can share the columns."""
     if threads < 2:
-        return [count(column) for column in columns]
+        return count(columns)
+    found: dict[int, _Counted] = {}
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(count, columns))
+        for first, part in enumerate(pool.map(count, [columns[first::threads] for first in range(threads)])):
+            found |= {first + threads * index: one for index, one in enumerate(part)}
+    return [found[index] for index in range(len(columns))]
+
+
+def _count_column(
+    reference: PreparedReference, bins: Bins, column: pd.Series | None, rows: int, scratch: Scratch, further: bool
+) -> _Counted:
+    if column is None:
+        return _all_missing(bins, rows)
+    if bins.is_categorical:
+        return _counted_category(bins, reference.known[bins.name], column)
+    return _counted_number(reference.numbers[bins.name], column, scratch, further)
 
 
 def _exact(drift: FeatureDrift, found: _Counted) -> FeatureDrift:
@@ -203,7 +212,7 @@ def _all_missing(bins: Bins, rows: int) -> _Counted:
     return _Counted(counts=counts, further={})
 
 
-def _counted_number(reference: PreparedNumber, column: pd.Series, further: bool) -> _Counted:
+def _counted_number(reference: PreparedNumber, column: pd.Series, scratch: Scratch, further: bool) -> _Counted:
     values = _floats(column)
     with np.errstate(all="ignore"):
         total, finite = values.sum(), values.size
@@ -211,7 +220,7 @@ def _counted_number(reference: PreparedNumber, column: pd.Series, further: bool)
             values = values[~np.isnan(values)]
             total, finite = values[np.isfinite(values)].sum(), int(np.count_nonzero(np.isfinite(values)))
         shift = (total / finite - reference.mean) / reference.deviation if finite else np.nan
-    ranked = rank(reference.column, values)
+    ranked = rank(reference.column, values, scratch)
     held = np.diff(ranked.below_edges, prepend=0, append=values.size)
     return _Counted(
         counts=np.append(held, len(column) - values.size),
