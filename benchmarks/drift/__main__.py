@@ -180,10 +180,11 @@ def _show(rows: list[dict[str, Any]], size: str) -> None:
 
 def _show_stored(ours: dict[str, Any]) -> None:
     for name, (seconds, peak) in STORED.items():
-        ratios = " and ".join(
-            f"{seconds * 1e3 / ours[key]:.1f} times its {key}" for key in ("milliseconds", "least_cpu_milliseconds")
+        wall, used = (seconds * 1e3 / ours[key] for key in ("milliseconds", "least_cpu_milliseconds"))
+        print(
+            f"NOT MEASURED IN THIS RUN: {name}: {seconds:g} s and {peak} MiB at another time. "
+            f"That is {wall:.1f} times the first row's time here, {used:.1f} times its least processor time."
         )
-        print(f"NOT MEASURED IN THIS RUN: {name}: {seconds:g} s and {peak} MiB at another time. Beside the first row: {ratios}.")
 
 
 def _write(rows: list[dict[str, Any]], measured: dict[str, Measured], arguments: argparse.Namespace) -> None:

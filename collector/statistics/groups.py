@@ -95,9 +95,9 @@ def number_groups(present: Ints, groups: int = GROUPS) -> Ints:
     first, last = known.argmax(axis=1), size - 1 - known[:, ::-1].argmax(axis=1)
     last_known = np.maximum.accumulate(np.where(known, positions, -1), axis=1)
     filled = np.take_along_axis(group, np.where(last_known < 0, first[:, None], last_known), axis=1)
-    for end, beyond in ((first, positions < first[:, None]), (last, positions > last[:, None])):
+    for end, beyond, step in ((first, positions < first[:, None], -1), (last, positions > last[:, None], 1)):
         alone = (known & (filled == filled[rows, end][:, None])).sum(axis=1) == 1
-        filled = filled + np.where(alone[:, None] & beyond, 1 if end is last else -1, 0)
+        filled = filled + np.where(alone[:, None] & beyond, step, 0)
     steps = np.diff(filled, axis=1, prepend=filled[:, :1]) > 0
     return np.asarray(np.cumsum(steps, axis=1))
 

@@ -59,7 +59,7 @@ DRAWS: dict[str, Callable[[np.random.Generator, int], Floats]] = {
     "clipped": lambda random, n: np.maximum(random.normal(size=n), 0),
     "constant": lambda random, n: np.full(n, 0.1),
     "prices": lambda random, n: np.round(random.lognormal(3, 1, n), 2),
-    "seconds": lambda random, n: 1.7e9 + random.integers(0, 10**6, n),
+    "seconds": lambda random, n: 1.7e9 + random.integers(0, 10**6, n).astype(np.float64),
 }
 
 
