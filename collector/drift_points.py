@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
@@ -10,6 +10,7 @@ from collector.judging import Judging, Subject
 from collector.statistics.budget import Persistence
 from collector.statistics.calibration import UNCALIBRATED, Calibration
 from collector.statistics.drift import FeatureDrift, feature_drift, js_distance, psi
+from collector.statistics.layout_drift import layout_drift
 from collector.statistics.service import spread
 from collector.statistics.shift import rank_deviation, rank_shift
 from collector.statistics.verdict import (
@@ -35,6 +36,13 @@ DRIFT_NAMES = {
     "missing": "drift_missing",
     "unseen": "drift_unseen",
     "out_of_range": "drift_out_of_range",
+}
+FURTHER_NAMES = {
+    "kl": "drift_kl",
+    "hellinger": "drift_hellinger",
+    "wasserstein": "drift_wasserstein",
+    "mean_shift": "drift_mean_shift",
+    "chi2": "drift_chi2",
 }
 PREDICTION_DRIFT_NAMES = {"psi": "prediction_drift_psi", "js": "prediction_drift_js"}
 REMEMBERED_NAMES = (*DRIFT_NAMES.values(), *PREDICTION_DRIFT_NAMES.values())
@@ -85,7 +93,8 @@ def drift_points(
     calibration, plan = subject.calibration, judging.plan_of(subject.window)
     policy = judging.drift_policy(subject.layout, calibration, plan)
     pasts = pasts_of(earlier, plan, policy, subject.window)
-    points = feature_points(subject, counts, policy, judging.drift_share_limit, calibration, pasts)
+    further = judging.further_statistics
+    points = feature_points(subject, counts, policy, judging.drift_share_limit, calibration, pasts, further)
     return points + prediction_points(subject, counts, policy, calibration, pasts)
 
 
@@ -96,21 +105,26 @@ def feature_points(
     share_limit: float,
     calibration: Calibration = UNCALIBRATED,
     pasts: Pasts | None = None,
+    further: Collection[str] = (),
 ) -> list[MetricPoint]:
-    """Every drift statistic of every feature, and the share of drifted features; none without a reference."""
+    """Every drift statistic of every feature, the ``further`` ones without a verdict, and the share of drifted features; none without a reference."""
     if subject.profile is None:
         return []
     points: list[MetricPoint] = []
     verdicts: list[Verdict] = []
-    for bins, reference, current in zip(subject.layout.features, *_split(subject, counts), strict=True):
+    reference = subject.profile.counts
+    drifts = layout_drift(subject.layout, reference.bins, counts.bins, reference.moments, counts.moments)
+    sides = zip(subject.layout.features, drifts, *_split(subject, counts), strict=True)
+    for bins, drift, before, current in sides:
         judgements = judge_drift(
-            feature_drift(bins, reference, current),
+            drift,
             policy,
-            shift=None if bins.is_categorical else _shift(reference[:-1], current[:-1]),
+            shift=None if bins.is_categorical else _shift(before[:-1], current[:-1]),
             dependence=calibration.of(bins.name),
             past={name: (pasts or {}).get((point, bins.name), NO_PAST) for name, point in DRIFT_NAMES.items()},
         )
         points += [subject.judged(DRIFT_NAMES[name], found, bins.name) for name, found in judgements.items()]
+        points += further_points(subject, drift, bins.name, policy.min_samples, further)
         verdicts.append(overall(judgements))
     share, verdict = drift_share(verdicts, share_limit)
     summary = subject.point(
@@ -123,6 +137,26 @@ def feature_points(
         basis="setting" if share is not None else "",
     )
     return [*points, summary]
+
+
+def further_points(
+    subject: Subject, drift: FeatureDrift, feature: str, min_samples: int, names: Collection[str]
+) -> list[MetricPoint]:
+    """Statistics that are shown and not judged: what they would say is judged by others already."""
+    enough = min(drift.n_reference, drift.n_current) >= min_samples
+    return [
+        subject.point(
+            FURTHER_NAMES[name],
+            value,
+            feature=feature,
+            p_value=drift.chi2_p if name == "chi2" else None,
+            n_reference=drift.n_reference,
+            n_current=drift.n_current,
+            verdict=Verdict.OK if enough else Verdict.INSUFFICIENT,
+        )
+        for name in names
+        if (value := getattr(drift, name)) is not None
+    ]
 
 
 def _split(subject: Subject, counts: PredictionCounts) -> tuple[list[Ints], list[Ints]]:

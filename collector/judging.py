@@ -31,6 +31,7 @@ class Judging:
     floors: Floors = field(default_factory=Floors)
     tolerances: Tolerances = field(default_factory=Tolerances)
     drift_share_limit: float = 0.3
+    further_statistics: Sequence[str] = ()
 
     def policy(self, layout: Layout) -> Policy:
         """The policy for tests without a calibration: the more features a model has, the less each test may alarm."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import ByteSize, Field, ValidationInfo, field_validator
 
+from collector.drift_points import FURTHER_NAMES
 from collector.judging import Judging
 from collector.statistics.budget import Persistence
 from collector.statistics.floors import Floors
@@ -91,6 +92,10 @@ class CollectorSettings(Settings):
     floor_unseen: Share = Field(0.01, description="Least rise of the share of unseen categories that can be drift.")
     floor_out_of_range: Share = Field(0.01, description="Least rise of the share of out-of-range numbers that can be drift.")
     drift_share_limit: Share = Field(0.3, description="Share of drifted features from which `drift_share` itself counts as drift.")
+    further_statistics: str = Field(
+        "mean_shift,wasserstein,chi2",
+        description="Drift statistics that are kept beside the judged ones, of kl, hellinger, wasserstein, mean_shift and chi2.",
+    )
     score_tolerance: Share = Field(0.05, description="How far accuracy and AUC may fall below the reference before it is drift.")
     error_tolerance: float = Field(
         0.1, ge=0, description="How far the mean absolute error may rise above the reference, as a share of it, before it is drift."
@@ -164,6 +169,14 @@ class CollectorSettings(Settings):
     @classmethod
     def _check_windows(cls, value: str, info: ValidationInfo) -> str:
         parse_plans(value, timedelta(seconds=1), info.data.get("rollup_seconds", 60))
+        return value
+
+    @field_validator("further_statistics")
+    @classmethod
+    def _check_statistics(cls, value: str) -> str:
+        for name in _parts(value):
+            if name not in FURTHER_NAMES:
+                raise ValueError(f"{name} is not one of {', '.join(FURTHER_NAMES)}")
         return value
 
     @field_validator("inference_urls")
@@ -243,6 +256,7 @@ class CollectorSettings(Settings):
             floors=self.floors,
             tolerances=self.tolerances,
             drift_share_limit=self.drift_share_limit,
+            further_statistics=_parts(self.further_statistics),
         )
 
     @property

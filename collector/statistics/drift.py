@@ -1,27 +1,54 @@
-"""How far a window's column lies from its reference: Kolmogorov-Smirnov, PSI, Jensen-Shannon, missing, unseen, out of range.
+"""How far a window's column lies from its reference: every statistic of one column in one value, ``FeatureDrift``.
 
-``feature_drift`` works on the bin counts that every prediction was counted into, so that any window costs the same.
-``numeric_drift`` and ``categorical_drift`` work on raw samples, with the same definitions. Nothing here judges: see
+``feature_drift`` works on the bin counts that every prediction was counted into, so that any window costs the same;
+``collector.statistics.layout_drift`` does so for all columns of a model at once. ``numeric_drift`` and
+``categorical_drift`` work on raw samples, with the same definitions. Nothing here judges: see
 ``collector.statistics.verdict``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import kolmogorov
 
+from collector.statistics.distances import (
+    EMPTY_GROUP_ROWS,
+    hellinger_rows,
+    homogeneity,
+    js_distance,
+    kl_rows,
+    number_or_none,
+    psi,
+    total_variation_rows,
+)
+from collector.statistics.groups import GROUPS, RARE_SHARE, grouped, psi_groups
+from collector.statistics.ordered import ks_error_bound, ks_p_value, ks_statistic, shift, single_values, transport
+from collector.statistics.samples import anderson_darling, cramer_von_mises, deviation, exact_ks, exact_wasserstein
 from storage.layouts import bin_indices, build_layout, numbers
 from storage.records import Bins, Feature, FeatureType, Floats, Ints, Scalar, Signature, Task
 
-GROUPS = 10
-"""Groups of about equal reference mass that PSI and Jensen-Shannon compare."""
-RARE_SHARE = 0.01
-"""Categories below this share of the reference are compared together with those that have no bin of their own."""
-EMPTY_GROUP_ROWS = 0.5
-"""What an empty group counts as in PSI: half a row."""
+__all__ = [
+    "EMPTY_GROUP_ROWS",
+    "GROUPS",
+    "RARE_SHARE",
+    "FeatureDrift",
+    "categorical_drift",
+    "exact_ks",
+    "feature_drift",
+    "grouped",
+    "js_distance",
+    "ks_error_bound",
+    "ks_p_value",
+    "ks_statistic",
+    "means_distance",
+    "numeric_drift",
+    "psi",
+    "psi_groups",
+    "reference_bins",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +57,12 @@ class FeatureDrift:
 
     ``n_*`` count all rows, ``present_*`` those that are not missing. Shares of missing are of all rows, shares of
     unseen (categories) and out of range (numbers) of the present ones. ``group_shares`` are the reference's shares of
-    the groups that PSI and Jensen-Shannon compared.
+    the groups that PSI and the other distances compared; missing is one of the groups.
+
+    ``psi`` and ``kl`` (of the window from the reference) are in nats, ``js`` is the distance to base 2; ``hellinger``
+    and ``total_variation`` are from 0 to 1. ``chi2`` and ``g`` test categories. ``mean_shift`` (with sign) and
+    ``wasserstein`` are in standard deviations of the reference, of finite numbers. ``anderson_darling`` and
+    ``cramer_von_mises`` come from raw samples only.
     """
 
     n_reference: int
@@ -42,6 +74,19 @@ class FeatureDrift:
     ks_p: float | None = None
     psi: float | None = None
     js: float | None = None
+    kl: float | None = None
+    hellinger: float | None = None
+    total_variation: float | None = None
+    chi2: float | None = None
+    chi2_p: float | None = None
+    g: float | None = None
+    g_p: float | None = None
+    mean_shift: float | None = None
+    wasserstein: float | None = None
+    anderson_darling: float | None = None
+    anderson_darling_p: float | None = None
+    cramer_von_mises: float | None = None
+    cramer_von_mises_p: float | None = None
     missing_reference: float | None = None
     missing_current: float | None = None
     unseen_share: float | None = None
@@ -54,9 +99,16 @@ class FeatureDrift:
 # ---------------------------------------------------------------------------------------------- from counts
 
 
-def feature_drift(bins: Bins, reference: Ints, current: Ints) -> FeatureDrift:
+def feature_drift(
+    bins: Bins,
+    reference: Ints,
+    current: Ints,
+    reference_moments: Floats | None = None,
+    current_moments: Floats | None = None,
+) -> FeatureDrift:
     """Every statistic of one column from two int64 (bins.size,) counts of the same bins.
 
+    ``mean_shift`` and ``wasserstein`` also need the moments (n, sum, sum of squares) of both sides, float64 (3,) each.
     An empty side leaves what needs it None. A column that is all missing on one side has no KS, while PSI and
     Jensen-Shannon see the missing group and are large: an empty column is a result.
 
@@ -76,21 +128,41 @@ def feature_drift(bins: Bins, reference: Ints, current: Ints) -> FeatureDrift:
         missing_current=_share(int(current[-1]), n_current),
     )
     drift = _with_groups(present, *grouped(bins, reference, current))
-    return _with_categories(drift, reference, current) if bins.is_categorical else _with_numbers(drift, reference, current)
+    if bins.is_categorical:
+        return _with_unseen(drift, reference, current)
+    drift = _with_numbers(drift, bins, reference, current)
+    if reference_moments is None or current_moments is None:
+        return drift
+    return _with_moments(drift, bins, reference[:-1], current[:-1], reference_moments, current_moments)
 
 
 def _with_groups(drift: FeatureDrift, reference: Ints, current: Ints) -> FeatureDrift:
     if not drift.n_reference or not drift.n_current:
         return drift
-    return replace(
+    distances = replace(
         drift,
         psi=psi(reference, current),
         js=js_distance(reference, current),
+        kl=number_or_none(kl_rows(reference, current)),
+        hellinger=number_or_none(hellinger_rows(reference, current)),
+        total_variation=number_or_none(total_variation_rows(reference, current)),
         group_shares=tuple((reference / drift.n_reference).tolist()),
+    )
+    return _with_tests(distances, reference, current) if drift.is_categorical else distances
+
+
+def _with_tests(drift: FeatureDrift, reference: Ints, current: Ints) -> FeatureDrift:
+    found = homogeneity(reference, current)
+    return replace(
+        drift,
+        chi2=number_or_none(found.chi2),
+        chi2_p=number_or_none(found.chi2_p),
+        g=number_or_none(found.g),
+        g_p=number_or_none(found.g_p),
     )
 
 
-def _with_categories(drift: FeatureDrift, reference: Ints, current: Ints) -> FeatureDrift:
+def _with_unseen(drift: FeatureDrift, reference: Ints, current: Ints) -> FeatureDrift:
     return replace(
         drift,
         unseen_share=_share(int(current[-2]), drift.present_current),
@@ -98,184 +170,54 @@ def _with_categories(drift: FeatureDrift, reference: Ints, current: Ints) -> Fea
     )
 
 
-def _with_numbers(drift: FeatureDrift, reference: Ints, current: Ints) -> FeatureDrift:
+def _with_numbers(drift: FeatureDrift, bins: Bins, reference: Ints, current: Ints) -> FeatureDrift:
     ks = ks_statistic(reference[:-1], current[:-1])
+    outside = [0, -2] if bins.edges else [0]  # without edges the one bin is below and above at once
     return replace(
         drift,
         ks=ks,
         ks_p=None if ks is None else ks_p_value(ks, drift.present_reference, drift.present_current),
-        out_of_range_share=_share(int(current[0] + current[-2]), drift.present_current),
-        out_of_range_reference=_share(int(reference[0] + reference[-2]), drift.present_reference),
+        out_of_range_share=_share(int(current[outside].sum()), drift.present_current),
+        out_of_range_reference=_share(int(reference[outside].sum()), drift.present_reference),
     )
+
+
+def _with_moments(
+    drift: FeatureDrift, bins: Bins, reference: Ints, current: Ints, reference_moments: Floats, current_moments: Floats
+) -> FeatureDrift:
+    drift = replace(drift, mean_shift=number_or_none(shift(reference_moments, current_moments).mean))
+    if not bins.edges:
+        return drift
+    edges, single = np.asarray(bins.edges), single_values(bins)
+    moved = transport(edges, single, reference, current, reference_moments, current_moments)
+    return replace(drift, wasserstein=number_or_none(moved.estimate))
 
 
 def _share(count: int, total: int) -> float | None:
     return count / total if total else None
 
 
-# ---------------------------------------------------------------------------------------------- groups
+def means_distance(drifts: Iterable[FeatureDrift]) -> float | None:
+    """Euclidean distance of the means of all numeric columns, each in deviations of its reference; None without any.
 
+    ``sqrt(sum(mean_shift^2))``, exact from rollups but for rounding. Without drift its square is about
+    ``columns (1/n + 1/m)``.
 
-def psi_groups(bins: Bins, reference: Ints, groups: int = GROUPS) -> Ints:
-    """The group of each bin, int64 (bins.size,), numbered from 0 in order; missing is the last group by itself.
-
-    Numeric: neighbouring bins joined to ``groups`` groups of about equal reference mass, fewer where one value holds
-    more than a group's share. The outermost groups are open-ended, they take what is below and above the range, because
-    a few new extremes are to be expected. Where an outermost group is a single bin (a constant, a flag, a clipped
-    column), what is beyond it is a group of its own: else such a column could change altogether and PSI would stay 0.
-    Categorical: each category with at least 1 % of the present reference rows, then one group for all others.
-
-    >>> psi_groups(Bins(name="x", edges=(0.0, 1.0, 2.0, 3.0, 4.0)), np.array([0, 25, 25, 25, 25, 0, 0]), groups=2).tolist()
-    [0, 0, 0, 1, 1, 1, 2]
+    >>> shifts = [FeatureDrift(n_reference=9, n_current=9, present_reference=9, present_current=9, mean_shift=x) for x in (3.0, -4.0)]
+    >>> means_distance(shifts)
+    5.0
     """
-    present = reference[:-1]
-    inner = _category_groups(present) if bins.is_categorical else _number_groups(present, groups)
-    _, inner = np.unique(inner, return_inverse=True)
-    return np.append(inner, inner.max(initial=-1) + 1).astype(np.int64)
-
-
-def _category_groups(present: Ints) -> Ints:
-    own = present >= max(RARE_SHARE * present.sum(), 1)
-    own[-1] = False  # the bin of categories without one is never a group by itself: it would be empty in the reference
-    return np.where(own, np.arange(present.size), present.size)
-
-
-def _number_groups(present: Ints, groups: int) -> Ints:
-    total = int(present.sum())
-    if not total:
-        return np.zeros(present.size, np.int64)
-    middles = (np.cumsum(present) - present / 2) / total
-    group = np.minimum((middles * groups).astype(np.int64), groups - 1)
-    known = present > 0
-    first, last = int(np.argmax(known)), int(present.size - 1 - np.argmax(known[::-1]))
-    filled = _filled(group, known)
-    if np.count_nonzero(known & (filled == filled[first])) == 1:
-        filled[:first] -= 1
-    if np.count_nonzero(known & (filled == filled[last])) == 1:
-        filled[last + 1 :] += 1
-    return filled
-
-
-def _filled(group: Ints, known: np.typing.NDArray[np.bool_]) -> Ints:
-    """Bins without reference mass join the group before them, the leading ones the first group."""
-    positions = np.where(known, np.arange(group.size), -1)
-    last_known = np.maximum.accumulate(positions)
-    last_known[last_known < 0] = int(np.argmax(known))
-    return np.asarray(group[last_known])
-
-
-def grouped(bins: Bins, reference: Ints, current: Ints, groups: int = GROUPS) -> tuple[Ints, Ints]:
-    """Both counts by group of the reference, without the groups that are empty on both sides."""
-    group = psi_groups(bins, reference, groups)
-    size = int(group[-1]) + 1
-    by_group = np.zeros((2, size), np.int64)
-    np.add.at(by_group[0], group, reference)
-    np.add.at(by_group[1], group, current)
-    kept = by_group[:, by_group.sum(axis=0) > 0]
-    return kept[0], kept[1]
-
-
-# ---------------------------------------------------------------------------------------------- statistics
-
-
-def psi(reference: Ints, current: Ints) -> float | None:
-    """Population stability index ``sum((c - r) ln(c / r))`` over the shares of two counts of the same groups.
-
-    An empty group counts as half a row of its own side; shares are not normalised again. Without drift its mean is
-    about ``(groups - 1) (1/n + 1/m)``: it needs a threshold that knows n and m. None where a side is empty.
-    Source: Kullback and Leibler's symmetric divergence J; null distribution: Yurdakul and Naranjo (2020),
-    https://doi.org/10.1515/jds-2020-0012.
-
-    >>> round(psi(np.array([50, 50]), np.array([60, 40])), 4)
-    0.0405
-    """
-    if not reference.sum() or not current.sum():
-        return None
-    r = np.maximum(reference, EMPTY_GROUP_ROWS) / reference.sum()
-    c = np.maximum(current, EMPTY_GROUP_ROWS) / current.sum()
-    used = (reference > 0) | (current > 0)
-    return float(np.sum(((c - r) * np.log(c / r))[used]))
-
-
-def js_distance(reference: Ints, current: Ints) -> float | None:
-    """Jensen-Shannon distance: the square root of the divergence in bits, from 0 (same shares) to 1 (no overlap).
-
-    ``sqrt(H((r + c) / 2) - (H(r) + H(c)) / 2)`` with entropies to base 2; empty groups add nothing. None where a
-    side is empty. Source: Lin (1991), https://doi.org/10.1109/18.61115; as ``scipy.spatial.distance.jensenshannon``
-    with ``base=2``.
-
-    >>> js_distance(np.array([1, 0]), np.array([0, 1]))
-    1.0
-    """
-    if not reference.sum() or not current.sum():
-        return None
-    r, c = reference / reference.sum(), current / current.sum()
-    middle = (r + c) / 2
-    return float(np.sqrt(max(0.0, (_relative_entropy(r, middle) + _relative_entropy(c, middle)) / 2)))
-
-
-def _relative_entropy(p: Floats, q: Floats) -> float:
-    held = p > 0
-    return float(np.sum(p[held] * np.log2(p[held] / q[held])))
-
-
-def ks_statistic(reference: Ints, current: Ints) -> float | None:
-    """Kolmogorov-Smirnov distance of two counts of the same ordered bins: the largest gap of the cumulative shares.
-
-    It looks at the ends of bins only and is therefore at most the exact distance, and below it by at most
-    ``ks_error_bound``. None where a side is empty.
-
-    >>> ks_statistic(np.array([5, 5]), np.array([2, 8]))
-    0.3
-    """
-    if not reference.sum() or not current.sum():
-        return None
-    return float(np.abs(_gaps(reference, current)).max())
-
-
-def ks_error_bound(reference: Ints, current: Ints) -> float:
-    """How much the exact distance can exceed ``ks_statistic`` of the same bins.
-
-    Within a bin that starts with gap g, ends with gap h and holds shares r and c, the gap can rise to
-    ``min(g + r, h + c)`` and fall to ``max(g - c, h - r)``. With 120 quantile bins of a continuous reference this is
-    at most 1/120 and mostly far less.
-
-    >>> round(ks_error_bound(np.array([5, 5]), np.array([2, 8])), 2)
-    0.5
-    """
-    statistic = ks_statistic(reference, current)
-    if statistic is None:
-        return 0.0
-    r, c = reference / reference.sum(), current / current.sum()
-    ends = _gaps(reference, current)
-    starts = np.concatenate(([0.0], ends[:-1]))
-    highest = np.minimum(starts + r, ends + c).max()
-    lowest = np.maximum(starts - c, ends - r).min()
-    return float(max(0.0, highest - statistic, -lowest - statistic))
-
-
-def _gaps(reference: Ints, current: Ints) -> Floats:
-    return np.asarray(np.cumsum(reference) / reference.sum() - np.cumsum(current) / current.sum())
-
-
-def ks_p_value(statistic: float, n: int, m: int) -> float:
-    """Probability of a distance of at least ``statistic`` without drift: Kolmogorov's limit with ``n m / (n + m)``.
-
-    Too large (never too small) where values tie or the statistic comes from bins.
-
-    >>> round(ks_p_value(0.192, 100, 100), 3)
-    0.05
-    """
-    return float(kolmogorov(statistic * np.sqrt(n * m / (n + m))))
+    shifts = [drift.mean_shift for drift in drifts if drift.mean_shift is not None]
+    return math.hypot(*shifts) if shifts else None
 
 
 # ---------------------------------------------------------------------------------------------- from raw samples
 
 
 def numeric_drift(reference: Sequence[Scalar] | Floats, current: Sequence[Scalar] | Floats) -> FeatureDrift:
-    """``feature_drift`` of two raw samples, with the exact Kolmogorov-Smirnov distance; NaN and None are missing.
+    """``feature_drift`` of two raw samples, with the exact statistics of ``samples``; NaN and None are missing.
 
-    PSI and Jensen-Shannon equal the binned ones where the bins were made from this reference.
+    PSI and the other distances equal the binned ones where the bins were made from this reference.
 
     >>> drift = numeric_drift([1.0, 2.0, 3.0, 4.0], [3.0, 4.0, 5.0, None])
     >>> round(drift.ks, 4), drift.missing_current, round(drift.out_of_range_share, 4)
@@ -283,10 +225,29 @@ def numeric_drift(reference: Sequence[Scalar] | Floats, current: Sequence[Scalar
     """
     left, right = numbers(reference), numbers(current)
     drift = _binned(left, right, FeatureType.NUMBER)
-    statistic = exact_ks(left[~np.isnan(left)], right[~np.isnan(right)])
+    left, right = left[~np.isnan(left)], right[~np.isnan(right)]
+    statistic = exact_ks(left, right)
     if statistic is None:
         return drift
-    return replace(drift, ks=statistic, ks_p=ks_p_value(statistic, drift.present_reference, drift.present_current))
+    mises, anderson = cramer_von_mises(left, right), anderson_darling(left, right)
+    return replace(
+        drift,
+        ks=statistic,
+        ks_p=ks_p_value(statistic, drift.present_reference, drift.present_current),
+        mean_shift=_mean_shift(left[np.isfinite(left)], right[np.isfinite(right)]),
+        wasserstein=exact_wasserstein(left, right),
+        anderson_darling=anderson and anderson[0],
+        anderson_darling_p=anderson and anderson[1],
+        cramer_von_mises=mises and mises[0],
+        cramer_von_mises_p=mises and mises[1],
+    )
+
+
+def _mean_shift(reference: Floats, current: Floats) -> float | None:
+    if not reference.size or not current.size:
+        return None
+    with np.errstate(all="ignore"):
+        return number_or_none((current.mean() - reference.mean()) / deviation(reference))
 
 
 def categorical_drift(reference: Sequence[Scalar], current: Sequence[Scalar]) -> FeatureDrift:
@@ -296,16 +257,6 @@ def categorical_drift(reference: Sequence[Scalar], current: Sequence[Scalar]) ->
     0.3333333333333333
     """
     return _binned(reference, current, FeatureType.CATEGORY)
-
-
-def exact_ks(reference: Floats, current: Floats) -> float | None:
-    """The largest gap between the empirical distribution functions of two samples without NaN; None where one is empty."""
-    if not reference.size or not current.size:
-        return None
-    left, right = np.sort(reference), np.sort(current)
-    values = np.concatenate((left, right))
-    gaps = np.searchsorted(left, values, side="right") / left.size - np.searchsorted(right, values, side="right") / right.size
-    return float(np.abs(gaps).max())
 
 
 def _binned(reference: Sequence[Scalar] | Floats, current: Sequence[Scalar] | Floats, kind: FeatureType) -> FeatureDrift:

@@ -1,0 +1,1 @@
+"""What it costs to compare a table with its reference."""
