@@ -29,12 +29,29 @@ def as_numbers(column: pd.Series[Any]) -> Floats:
 def as_codes(reference: pd.Series[Any], current: pd.Series[Any]) -> tuple[Ints, Ints, int]:
     """Both columns as positions in their distinct values, int64 (n,) and (m,), -1 where missing, and how many values there are.
 
+    Raises NotComparable for values that cannot be told apart, such as lists.
+
     >>> [part.tolist() for part in as_codes(pd.Series(["a", "b", "a"]), pd.Series(["b", "c", None]))[:2]]
     [[0, 1, 0], [1, 2, -1]]
     """
-    codes, values = pd.factorize(pd.concat([reference.astype(object), current.astype(object)]))
+    try:
+        codes, values = pd.factorize(pd.concat([reference.astype(object), current.astype(object)]))
+    except TypeError:
+        raise NotComparable("It holds lists or other values that cannot be counted.") from None
     codes = codes.astype(np.int64)
     return codes[: len(reference)], codes[len(reference) :], len(values)
+
+
+def bin_edges(values: Floats, rule: str) -> Floats:
+    """numpy's bin edges by a named rule. Raises NotComparable where numpy fails, as it does on the largest and the least floats.
+
+    >>> bin_edges(np.array([0.0, 1.0, 2.0, 3.0]), "sturges").tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    """
+    try:
+        return np.histogram_bin_edges(values, bins=rule)
+    except ValueError:
+        raise NotComparable("Its numbers are so large or so close together that numpy finds no bins for them.") from None
 
 
 def jensen_shannon(reference: Floats, current: Floats) -> float:

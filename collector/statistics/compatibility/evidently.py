@@ -18,7 +18,7 @@ from pandas.api import types
 from scipy import special
 from scipy.stats import chisquare, entropy, ks_2samp, wasserstein_distance
 
-from collector.statistics.compatibility.columns import NotComparable, as_codes, as_numbers, jensen_shannon
+from collector.statistics.compatibility.columns import NotComparable, as_codes, as_numbers, bin_edges, jensen_shannon
 from storage.records import Floats, Ints
 
 P_VALUE_LEVEL = 0.05
@@ -104,8 +104,17 @@ def column_drift(reference: pd.Series[Any], current: pd.Series[Any]) -> ColumnDr
         raise NotComparable(f"Columns of type {kind} are not compared in this mode.")
     left, right = _cleaned(reference, "reference", kind), _cleaned(current, "current", kind)
     default = default_test(left, right, kind)
-    scores = {name: score(name, left, right, kind) for name in dict.fromkeys((default, *ALLOWED[kind]))}
-    return ColumnDrift(type=kind, result=scores[default], tests=tuple(scores[name] for name in scores))
+    result = score(default, left, right, kind)
+    others = (_score_if_any(name, left, right, kind) for name in ALLOWED[kind] if name != default)
+    return ColumnDrift(type=kind, result=result, tests=(result, *(other for other in others if other is not None)))
+
+
+def _score_if_any(test: str, reference: pd.Series[Any], current: pd.Series[Any], kind: ColumnType) -> Score | None:
+    """One test that fails takes nothing away from the others."""
+    try:
+        return score(test, reference, current, kind)
+    except NotComparable:
+        return None
 
 
 def _cleaned(column: pd.Series[Any], side: str, kind: ColumnType) -> pd.Series[Any]:
@@ -125,7 +134,7 @@ def default_test(reference: pd.Series[Any], current: pd.Series[Any], kind: Colum
     >>> default_test(few, few, ColumnType.CATEGORICAL), default_test(many, many, ColumnType.NUMERICAL)
     ('z', 'ks')
     """
-    distinct = int(pd.concat([reference.astype(object), current.astype(object)]).nunique())
+    distinct = as_codes(reference, current)[2]
     is_spread = kind is ColumnType.NUMERICAL and distinct > FEW_VALUES
     if len(reference) > LARGE_REFERENCE:
         return "wasserstein" if is_spread else "jensenshannon"
@@ -138,9 +147,11 @@ def score(test: str, reference: pd.Series[Any], current: pd.Series[Any], kind: C
     """One named test of two columns without missing values.
 
     Score and threshold are p-values (drift at or below 0.05 for ``ks``, below it for ``chisquare`` and ``z``) or distances
-    (drift from 0.1 on).
+    (drift from 0.1 on). Raises NotComparable where the value is no number.
     """
     value = _TESTS[test](reference, current, kind)
+    if not np.isfinite(value):
+        raise NotComparable(f"Its numbers are too large for the test {test}.")
     if test in _LEVELS:
         drifted = value <= P_VALUE_LEVEL if test == "ks" else value < P_VALUE_LEVEL
         return Score(test=test, score=value, threshold=P_VALUE_LEVEL, drifted=drifted)
@@ -197,7 +208,7 @@ def _counts(reference: pd.Series[Any], current: pd.Series[Any]) -> tuple[Ints, I
 def binned_shares(reference: pd.Series[Any], current: pd.Series[Any], kind: ColumnType) -> tuple[Floats, Floats]:
     """Shares of the same bins: equal widths over the pooled range (Sturges' rule), or one bin per distinct value."""
     if kind is ColumnType.NUMERICAL and reference.nunique() > BINNED_FROM:
-        edges = np.histogram_bin_edges(np.concatenate([reference, current]), bins="sturges")
+        edges = bin_edges(np.concatenate([reference, current]), "sturges")
         left, right = np.histogram(reference, edges)[0], np.histogram(current, edges)[0]
     else:
         left, right = _counts(reference, current)
@@ -235,7 +246,7 @@ def _hellinger(reference: pd.Series[Any], current: pd.Series[Any], kind: ColumnT
     if kind is ColumnType.CATEGORICAL:
         r, c = binned_shares(reference, current, kind)
     else:
-        edges = np.histogram_bin_edges(np.union1d(reference, current), bins="sturges")
+        edges = bin_edges(np.union1d(reference, current), "sturges")
         r, c = (
             np.histogram(side, edges, density=True)[0] * (edges[-1] - edges[0]) / (edges.size - 1) for side in (reference, current)
         )

@@ -17,7 +17,7 @@ import pandas as pd
 from pandas.api import types
 from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 
-from collector.statistics.compatibility.columns import NotComparable, as_codes, as_numbers, jensen_shannon
+from collector.statistics.compatibility.columns import NotComparable, as_codes, as_numbers, bin_edges, jensen_shannon
 from storage.records import Floats, Ints
 
 DEFAULT_METHOD = "jensen_shannon"
@@ -40,7 +40,7 @@ class MethodDrift:
 
     ``score`` is of all current rows taken as one chunk. ``chunk_scores`` and ``alerts`` are of the chunks, in the order of
     the rows; a chunk that is all missing has no score. ``threshold`` is for the scores of chunks (for ``chi2``: the level of
-    their p-values); None where a chunk of the reference is all missing: NannyML gives no alert then.
+    their p-values); None where a chunk of the reference has no score: NannyML gives no alert then.
     """
 
     method: str
@@ -86,8 +86,11 @@ def column_drift(reference: pd.Series[Any], current: pd.Series[Any], chunk_numbe
         if not _present(rows).size:
             raise NotComparable(f"It is empty in the {side} data, for which NannyML has no score.")
     methods = _categorical_methods(_present(left), levels) if categorical else _continuous_methods(_present(left))
-    found = tuple(_by_chunks(name, method, left, right, chunk_number) for name, method in methods.items())
-    result = next(drift for drift in found if drift.method == DEFAULT_METHOD)
+    tried = (_by_chunks(name, method, left, right, chunk_number) for name, method in methods.items())
+    found = tuple(drift for drift in tried if np.isfinite(drift.score))
+    result = next((drift for drift in found if drift.method == DEFAULT_METHOD), None)
+    if result is None:
+        raise NotComparable("Its numbers are too large for a distance.")
     return ColumnDrift(is_categorical=categorical, result=result, methods=found)
 
 
@@ -101,8 +104,8 @@ def _by_chunks(name: str, method: Method, reference: Rows, current: Rows, number
     return MethodDrift(
         method=name,
         score=method(_present(current))[0],
-        threshold=CHI2_LEVEL if name == "chi2" else None if np.isnan(upper) else upper,
-        chunk_scores=tuple(None if np.isnan(score) else score for score, _ in found),
+        threshold=CHI2_LEVEL if name == "chi2" else upper if np.isfinite(upper) else None,
+        chunk_scores=tuple(score if np.isfinite(score) else None for score, _ in found),
         alerts=tuple(bool(score > upper) if decided is None else decided for score, decided in found),
     )
 
@@ -137,7 +140,7 @@ def upper_threshold(scores: Sequence[float]) -> float:
 def _continuous_methods(reference: Floats) -> dict[str, Method]:
     if not np.isfinite(reference).all():
         raise NotComparable("It holds infinite values in the reference data, for which NannyML fails.")
-    edges = np.histogram_bin_edges(reference, bins="doane")
+    edges = bin_edges(reference, "doane")
     shares = np.histogram(reference, edges)[0] / reference.size
 
     def binned(chunk: Floats) -> tuple[Floats, Floats]:
