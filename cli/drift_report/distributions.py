@@ -72,13 +72,10 @@ def number_distribution(reference: Floats, current: Floats) -> Distribution:
     pooled = np.concatenate([reference, current])
     finite = pooled[np.isfinite(pooled)]
     values = np.unique(finite)
-    if values.size <= FEW_VALUES and np.isfinite(pooled[~np.isnan(pooled)]).all():
-        bars = [
-            _bar(f"{value:.6g}", np.count_nonzero(reference == value), np.count_nonzero(current == value), reference, current)
-            for value in values
-        ]
-        return Bars(bars=(*bars, *_missing_bar(np.isnan(reference), np.isnan(current))))
-    edges = _edges(finite)
+    if values.size <= FEW_VALUES and not np.isinf(pooled).any():
+        return _value_bars(values, reference, current)
+    with np.errstate(all="ignore"):  # at the end of the range of floats
+        edges = _edges(finite)
     inside = [np.clip(np.nan_to_num(side[~np.isnan(side)]), edges[0], edges[-1]) for side in (reference, current)]
     shares = [np.histogram(part, edges)[0] / max(side.size, 1) for part, side in zip(inside, (reference, current), strict=True)]
     return Histogram(
@@ -90,12 +87,19 @@ def number_distribution(reference: Floats, current: Floats) -> Distribution:
     )
 
 
+def _value_bars(values: Floats, reference: Floats, current: Floats) -> Bars:
+    n, m = max(reference.size, 1), max(current.size, 1)
+    counts = [(int(np.count_nonzero(reference == value)), int(np.count_nonzero(current == value))) for value in values]
+    bars = [_category_bar(f"{value:.6g}", left, right, n, m) for value, (left, right) in zip(values, counts, strict=True)]
+    return Bars(bars=(*bars, *_missing_bar(np.isnan(reference), np.isnan(current))))
+
+
 def _edges(finite: Floats) -> Floats:
     """Bins of equal width over all but the outermost tails, which would squeeze the rest into one bin."""
     if not finite.size:
         return np.array([0.0, 1.0])
     low, high = np.quantile(finite, [TAIL_SHARE, 1 - TAIL_SHARE])
-    if low == high:
+    if low == high or not np.isfinite(high - low):
         low, high = finite.min(), finite.max()
     if low == high:
         return np.array([low - 0.5, low + 0.5]) if abs(low) < 2**52 else np.array([low, np.nextafter(low, np.inf)])
@@ -124,10 +128,6 @@ def category_distribution(reference: Sequence[str | None], current: Sequence[str
 def _category_bar(label: str, left: int, right: int, n: int, m: int) -> Bar:
     kind = BarKind.NEW if not left else BarKind.GONE if not right else BarKind.VALUE
     return Bar(label=label or "(empty text)", reference=left / n, current=right / m, kind=kind)
-
-
-def _bar(label: str, left: int, right: int, reference: Floats, current: Floats) -> Bar:
-    return _category_bar(label, left, right, max(reference.size, 1), max(current.size, 1))
 
 
 def _sum(counts: Counter[str | None], values: Sequence[str | None]) -> int:

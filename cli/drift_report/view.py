@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cli.drift_report.compare import FALSE_ALARM_CHANCE, Feature, Report, Table
@@ -144,7 +143,7 @@ def view_compatible(report: CompatibleReport) -> View:
     )
 
 
-def _compatible_notes(library: Library) -> Sequence[str]:
+def _compatible_notes(library: Library) -> tuple[str, ...]:
     if library is Library.EVIDENTLY:
         return ("The dataset drifts where at least half of the columns do.",)
     return (

@@ -22,8 +22,10 @@ def normalised_wasserstein(reference: Floats, current: Floats) -> float | None:
     left, right = reference[np.isfinite(reference)], current[np.isfinite(current)]
     if not left.size or not right.size:
         return None
-    scale = max(float(np.abs(left).max()), float(np.abs(right).max())) or 1.0
-    distance, deviation = float(wasserstein_distance(left / scale, right / scale)), float(np.std(left / scale))
+    # A power of two takes the size away without rounding, so that the squares of huge numbers do not overflow.
+    exponent = -int(np.frexp(max(np.abs(left).max(), np.abs(right).max()))[1])
+    left, right = np.ldexp(left, exponent), np.ldexp(right, exponent)
+    distance, deviation = float(wasserstein_distance(left, right)), float(np.std(left))
     if deviation <= 1e-12:
         return 0.0 if distance <= 1e-12 else None
     return distance / deviation
