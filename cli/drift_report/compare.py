@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ import pandas as pd
 from cli.drift_report.columns import ColumnPair, SchemaFinding, common_columns, pair_column
 from cli.drift_report.distributions import Distribution, distribution_of
 from collector.statistics.drift import FeatureDrift, categorical_drift, numeric_drift
-from collector.statistics.two_samples import chi_squared, normalised_wasserstein
+from collector.statistics.two_samples import chi_squared, normalised_wasserstein, unseen_shares
 from collector.statistics.verdict import FEATURE_TESTS, Judgement, Policy, drift_share, judge_drift, overall
 from storage.records import FeatureType, Ints, Verdict
 
@@ -138,9 +138,12 @@ def _verdict(features: Sequence[Verdict], findings: Sequence[SchemaFinding]) -> 
 def compare_columns(pair: ColumnPair, policy: Policy, *, is_target: bool, finding: SchemaFinding | None) -> Feature:
     """All that is said of one column."""
     if pair.is_number:
-        drift, wasserstein = numeric_drift(*pair.numbers), normalised_wasserstein(*pair.numbers)
+        drift, wasserstein, counts = numeric_drift(*pair.numbers), normalised_wasserstein(*pair.numbers), None
     else:
-        drift, wasserstein = categorical_drift(*pair.texts), None
+        drift, wasserstein, counts = categorical_drift(*pair.texts), None, _counts(*pair.texts)
+        unseen, expected = unseen_shares(*counts)
+        # Raw values are at hand, so unseen means never seen, and not only rarer than the values that get a bin of their own.
+        drift = replace(drift, unseen_share=unseen, unseen_reference=expected)
     judgements = judge_drift(drift, policy)
     return Feature(
         name=pair.name,
@@ -151,7 +154,7 @@ def compare_columns(pair: ColumnPair, policy: Policy, *, is_target: bool, findin
         judgements=judgements,
         verdict=Verdict.DRIFT if finding is not None and finding.is_break else overall(judgements),
         wasserstein=wasserstein,
-        chi_squared=None if pair.is_number else chi_squared(*_counts(*pair.texts)),
+        chi_squared=None if counts is None else chi_squared(*counts),
         new_categories=() if pair.is_number else new_categories(*pair.texts),
         distribution=distribution_of(pair),
         finding=finding,

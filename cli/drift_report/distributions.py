@@ -71,7 +71,8 @@ def number_distribution(reference: Floats, current: Floats) -> Distribution:
     """Of two columns with NaN for missing: a histogram, or bars where there are few distinct values."""
     pooled = np.concatenate([reference, current])
     finite = pooled[np.isfinite(pooled)]
-    values = np.unique(finite)
+    is_few = np.unique(finite[:1000]).size <= FEW_VALUES  # a long column seldom needs to be sorted to know that it has many
+    values = np.unique(finite) if is_few else finite
     if values.size <= FEW_VALUES and not np.isinf(pooled).any():
         return _value_bars(values, reference, current)
     with np.errstate(all="ignore"):  # at the end of the range of floats

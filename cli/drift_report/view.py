@@ -118,7 +118,7 @@ def _cause(feature: Feature, name: str, judgement: Judgement) -> str:
     if name == "missing":
         return f"missing {_change(drift.missing_reference, drift.missing_current)}"
     if name == "unseen":
-        return f"unseen values {_change(drift.unseen_reference, drift.unseen_share)}"
+        return f"unseen values {_percent(drift.unseen_share)}, expected {_percent(drift.unseen_reference)}"
     if name == "out_of_range":
         return f"out of range {_change(drift.out_of_range_reference, drift.out_of_range_share)}"
     return f"{_STATISTIC_NAMES[name]} {_number(judgement.value)} > {judgement.threshold:.3g}"
@@ -195,4 +195,8 @@ def _change(before: float | None, after: float | None) -> str:
     """
     if not before and not after:
         return "-"
-    return " to ".join("-" if share is None else f"{100 * share:.1f}".removesuffix(".0") + "%" for share in (before, after))
+    return f"{_percent(before)} to {_percent(after)}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}".removesuffix(".0") + "%"

@@ -1,4 +1,4 @@
-"""Two statistics of raw samples that need more than the bins of a layout: Wasserstein and two-sample chi-squared."""
+"""Statistics of raw samples that need more than the bins of a layout: Wasserstein, two-sample chi-squared, unseen values."""
 
 from __future__ import annotations
 
@@ -51,3 +51,19 @@ def chi_squared(reference: Ints, current: Ints) -> tuple[float, float] | None:
     ]
     statistic, degrees = float(sum(parts)), int(np.count_nonzero(used)) - 1
     return statistic, float(chdtrc(degrees, statistic)) if degrees else 1.0
+
+
+def unseen_shares(reference: Ints, current: Ints) -> tuple[float | None, float | None]:
+    """The share of current rows with a value that the reference does not have, and what is to be expected of it without drift.
+
+    From counts of the same values, int64 (k,) each. The expectation is Good and Turing's: the share of the reference's rows
+    whose value occurs once in it. With a thousand names among ten thousand rows, some that were never seen are no drift.
+    None where a side is empty. Source: Good (1953), https://doi.org/10.1093/biomet/40.3-4.237.
+
+    >>> unseen_shares(np.array([6, 3, 1, 0]), np.array([2, 1, 0, 1]))
+    (0.25, 0.1)
+    """
+    n, m = int(reference.sum()), int(current.sum())
+    if not n or not m:
+        return None, None
+    return int(current[reference == 0].sum()) / m, int(np.count_nonzero(reference == 1)) / n

@@ -134,13 +134,19 @@ def default_test(reference: pd.Series[Any], current: pd.Series[Any], kind: Colum
     >>> default_test(few, few, ColumnType.CATEGORICAL), default_test(many, many, ColumnType.NUMERICAL)
     ('z', 'ks')
     """
-    distinct = as_codes(reference, current)[2]
+    distinct = _distinct(reference, current)
     is_spread = kind is ColumnType.NUMERICAL and distinct > FEW_VALUES
     if len(reference) > LARGE_REFERENCE:
         return "wasserstein" if is_spread else "jensenshannon"
     if is_spread:
         return "ks"
     return "chisquare" if distinct > 2 else "z"
+
+
+def _distinct(reference: pd.Series[Any], current: pd.Series[Any]) -> int:
+    """How many distinct values there are; of the first rows only, where these have enough to decide."""
+    first = as_codes(reference.head(1000), current.head(1000))[2]
+    return first if first > FEW_VALUES else as_codes(reference, current)[2]
 
 
 def score(test: str, reference: pd.Series[Any], current: pd.Series[Any], kind: ColumnType) -> Score:

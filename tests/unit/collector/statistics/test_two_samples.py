@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import chi2_contingency, wasserstein_distance
 
 import collector.statistics.two_samples as module
-from collector.statistics.two_samples import chi_squared, normalised_wasserstein
+from collector.statistics.two_samples import chi_squared, normalised_wasserstein, unseen_shares
 from storage.records import Floats, Ints
 
 samples = hnp.arrays(float, st.integers(2, 40), elements=st.integers(-50, 50).map(float))
@@ -63,3 +63,19 @@ def test_chi_squared_is_scipys(reference: Ints, current: Ints) -> None:
 )
 def test_wasserstein_at_the_borders(reference: list[float], current: list[float], distance: float | None) -> None:
     assert normalised_wasserstein(np.array(reference), np.array(current)) == distance
+
+
+def test_expected_share_of_unseen_values_is_met_by_a_second_sample() -> None:
+    generator = np.random.default_rng(1)
+    shares = 1 / np.arange(1, 2001) / np.sum(1 / np.arange(1, 2001))
+
+    found, expected = np.mean(
+        [unseen_shares(generator.multinomial(2000, shares), generator.multinomial(2000, shares)) for _ in range(20)], axis=0
+    )
+
+    assert found == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize(("reference", "current"), [([0, 0], [1, 2]), ([1, 2], [0, 0])])
+def test_unseen_values_need_both_sides(reference: list[int], current: list[int]) -> None:
+    assert unseen_shares(np.array(reference), np.array(current)) == (None, None)
