@@ -20,6 +20,8 @@ GROUPS = 10
 """Groups of about equal reference mass that PSI and Jensen-Shannon compare."""
 RARE_SHARE = 0.01
 """Categories below this share of the reference are compared together with those that have no bin of their own."""
+LEAST_GROUP_ROWS = 10
+"""Categories with fewer reference rows are compared together, too: by chance some of them are far too frequent in it."""
 EMPTY_GROUP_ROWS = 0.5
 """What an empty group counts as in PSI: half a row."""
 
@@ -123,7 +125,7 @@ def psi_groups(bins: Bins, reference: Ints, groups: int = GROUPS) -> Ints:
     more than a group's share. The outermost groups are open-ended, they take what is below and above the range, because
     a few new extremes are to be expected. Where an outermost group is a single bin (a constant, a flag, a clipped
     column), what is beyond it is a group of its own: else such a column could change altogether and PSI would stay 0.
-    Categorical: each category with at least 1 % of the present reference rows, then one group for all others.
+    Categorical: each category with at least 1 % of the present reference rows and 10 of them, then one group for all others.
 
     >>> psi_groups(Bins(name="x", edges=(0.0, 1.0, 2.0, 3.0, 4.0)), np.array([0, 25, 25, 25, 25, 0, 0]), groups=2).tolist()
     [0, 0, 0, 1, 1, 1, 2]
@@ -135,7 +137,7 @@ def psi_groups(bins: Bins, reference: Ints, groups: int = GROUPS) -> Ints:
 
 
 def _category_groups(present: Ints) -> Ints:
-    own = present >= max(RARE_SHARE * present.sum(), 1)
+    own = present >= max(RARE_SHARE * present.sum(), LEAST_GROUP_ROWS)
     own[-1] = False  # the bin of categories without one is never a group by itself: it would be empty in the reference
     return np.where(own, np.arange(present.size), present.size)
 

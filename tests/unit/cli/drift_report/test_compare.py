@@ -151,6 +151,17 @@ def test_odd_columns_have_a_verdict(reference: list[Any], current: list[Any], ve
     assert report.verdict is verdict
 
 
+def test_long_tail_of_categories_in_a_small_reference_is_no_drift() -> None:
+    generator = np.random.default_rng(6)
+
+    alarms = 0
+    for _ in range(40):
+        reference, current = (pd.DataFrame({"x": generator.zipf(1.6, rows)}).astype(str) for rows in (100, 200))
+        alarms += compared(current, reference).verdict is Verdict.DRIFT
+
+    assert alarms <= 7  # 2 are expected at most; 8 or more have a probability below 0.001
+
+
 def test_false_alarms_of_a_whole_report_are_few() -> None:
     generator = np.random.default_rng(4)
 
