@@ -69,10 +69,9 @@ def test_expected_share_of_unseen_values_is_met_by_a_second_sample() -> None:
     generator = np.random.default_rng(1)
     shares = 1 / np.arange(1, 2001) / np.sum(1 / np.arange(1, 2001))
 
-    found, expected = np.mean(
-        [unseen_shares(generator.multinomial(2000, shares), generator.multinomial(2000, shares)) for _ in range(20)], axis=0
-    )
+    pairs = [unseen_shares(generator.multinomial(2000, shares), generator.multinomial(2000, shares)) for _ in range(20)]
 
+    found, expected = np.array(pairs, float).mean(axis=0)
     assert found == pytest.approx(expected, rel=0.05)
 
 
