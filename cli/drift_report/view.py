@@ -121,7 +121,7 @@ def _cause(feature: Feature, name: str, judgement: Judgement) -> str:
         return f"unseen values {_percent(drift.unseen_share)}, expected {_percent(drift.unseen_reference)}"
     if name == "out_of_range":
         return f"out of range {_change(drift.out_of_range_reference, drift.out_of_range_share)}"
-    return f"{_STATISTIC_NAMES[name]} {_number(judgement.value)} > {judgement.threshold:.3g}"
+    return f"{_STATISTIC_NAMES.get(name, name.replace('_', ' '))} {_number(judgement.value)} > {judgement.threshold:.3g}"
 
 
 # ---------------------------------------------------------------------------------------------- other libraries
