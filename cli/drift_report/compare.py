@@ -23,6 +23,8 @@ from storage.records import FeatureType, Ints, Verdict
 FALSE_ALARM_CHANCE = 0.05
 """The chance of any false verdict in one comparison."""
 MIN_SAMPLES = 30
+READING_ORDER = ("ks", "psi", "js", "missing", "unseen", "out_of_range")
+"""How a reader meets the statistics of a column; any others follow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,8 @@ def compare_columns(pair: ColumnPair, policy: Policy, *, is_target: bool, findin
         unseen, expected = unseen_shares(*counts)
         # Raw values are at hand, so unseen means never seen, and not only rarer than the values that get a bin of their own.
         drift = replace(drift, unseen_share=unseen, unseen_reference=expected)
-    judgements = judge_drift(drift, policy)
+    found = judge_drift(drift, policy)
+    judgements = {name: found[name] for name in dict.fromkeys((*READING_ORDER, *found)) if name in found}
     return Feature(
         name=pair.name,
         type=pair.type,
