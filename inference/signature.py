@@ -53,6 +53,11 @@ def learn_features(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Feature
     return tuple(_feature(column, frame[column]) for column in columns)
 
 
+def column_type(name: str, column: pd.Series[Any]) -> FeatureType:
+    """The type that registration gives a column; numbers where nothing but its dtype is known. Raises SignatureError."""
+    return _kind(name, column)
+
+
 def table_rows(frame: pd.DataFrame, features: Sequence[Feature]) -> list[tuple[Scalar, ...]]:
     """The rows as a request would carry them, in the order of ``features``, None where missing."""
     columns = [column_values(frame[feature.name], feature.type) for feature in features]
