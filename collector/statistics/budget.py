@@ -9,9 +9,9 @@ from datetime import timedelta
 from scipy.special import ndtr, ndtri
 
 HIGHEST_LEVEL = 0.05
-RESERVE = 1.5
+RESERVE = 2.5
 """Looks are counted as so many more: p-values this far in the tail are good to about this factor, and statistics of several
-degrees of freedom cross their level more often than a mean does."""
+degrees of freedom cross their level more often than a mean does. With 1.5 the simulation had 1.3 alarms where 1 was allowed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +58,14 @@ def independent_looks(level: float, step_share: float) -> float:
     """How many independent looks a window length holds when a look is taken every ``step_share`` of it.
 
     ``RESERVE z**2 nu(z sqrt(2 step_share))``, with ``nu(x) = exp(-0.583 x)`` and z the two-sided normal quantile of the level: the rate
-    at which a normal mean over a sliding window crosses z (Siegmund 1985, chapter 4; Pickands 1969 as steps get short). At
-    most every look counts, and at least one does.
+    at which a normal mean over a sliding window crosses z (Siegmund 1985, chapter 4; Pickands 1969 as steps get short). But
+    for the reserve at most every look counts, and at least one does.
 
     >>> round(independent_looks(1e-6, 1 / 12), 1)
-    11.2
+    18.7
     """
     z = float(-ndtri(level / 2))
-    return min(1 / step_share, max(1.0, RESERVE * z * z * math.exp(-0.583 * z * math.sqrt(2 * step_share))))
+    return RESERVE * min(1 / step_share, max(1.0, z * z * math.exp(-0.583 * z * math.sqrt(2 * step_share))))
 
 
 def levels_for_budget(
@@ -80,7 +80,7 @@ def levels_for_budget(
     ...     30, timedelta(hours=1), timedelta(minutes=5), 40, lengths=1, persistence=Persistence(needed=1, windows=1)
     ... )
     >>> f"{day.once:.1e}"
-    '3.2e-06'
+    '1.9e-06'
     """
     allowed = (length / timedelta(days=days_per_false_alarm)) / lengths / max(tests, 1.0)
     step_share = min(1.0, step / length)

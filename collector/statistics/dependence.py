@@ -88,14 +88,14 @@ def _columns(bins: Bins, indices: Ints, counts: Ints) -> Floats:
 
 def _groups(bins: Bins, indices: Ints, counts: Ints) -> Floats:
     group = psi_groups(bins, counts)[indices]
-    return (group[:, None] == np.arange(int(group.max()) + 1)).astype(float)
+    return np.asarray((group[:, None] == np.arange(int(group.max()) + 1)).astype(float))
 
 
 def _standardised(columns: Floats) -> Floats:
     """Mean 0 and deviation 1; constants are left out."""
     centred = columns - columns.mean(axis=0)
     deviations = centred.std(axis=0)
-    return centred[:, deviations > 1e-12] / deviations[deviations > 1e-12]
+    return np.asarray(centred[:, deviations > 1e-12] / deviations[deviations > 1e-12])
 
 
 def _last_correlated_lag(scores: Floats) -> int | None:
@@ -112,7 +112,7 @@ def _last_correlated_lag(scores: Floats) -> int | None:
 
 
 def _correlations(scores: Floats, lag: int) -> Floats:
-    return np.einsum("ij,ij->j", scores[lag:], scores[:-lag]) / scores.shape[0]
+    return np.asarray(np.einsum("ij,ij->j", scores[lag:], scores[:-lag]) / scores.shape[0])
 
 
 def _lag_weights(lag: int) -> list[tuple[int, float]]:
@@ -124,8 +124,8 @@ def _effect(scores: Floats, lag: int) -> float:
     """The largest design effect of the columns, and two of its standard errors more; at least 1."""
     if not scores.shape[1]:
         return 1.0
-    found = (1 + 2 * sum(w * _correlations(scores, k) for k, w in _lag_weights(lag))).max()
-    return float(max(1.0, found * _caution(scores.shape[0], lag)))
+    found = float(np.max(1 + 2 * sum(w * _correlations(scores, k) for k, w in _lag_weights(lag))))
+    return max(1.0, found * _caution(scores.shape[0], lag))
 
 
 def _caution(rows: int, lag: int) -> float:

@@ -38,7 +38,7 @@ def ks_p(value: Value, spread: Value) -> Value:
     >>> round(float(ks_p(0.192, 1/100 + 1/100)), 3)
     0.05
     """
-    return kolmogorov(value / np.sqrt(spread))  # type: ignore[no-any-return]
+    return kolmogorov(value / np.sqrt(spread))
 
 
 def ks_quantile(alpha: Value, spread: Value) -> Value:
@@ -47,7 +47,7 @@ def ks_quantile(alpha: Value, spread: Value) -> Value:
     >>> round(float(ks_quantile(0.05, 1/100 + 1/100)), 3)
     0.192
     """
-    return kolmogi(alpha) * np.sqrt(spread)  # type: ignore[no-any-return]
+    return kolmogi(alpha) * np.sqrt(spread)
 
 
 # ---------------------------------------------------------------------------------------------- rank shift
@@ -106,7 +106,7 @@ def chi2_p(value: Value, freedom: Value, weights: Weights = INDEPENDENT) -> Valu
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         mean, ratio, like = _matched(freedom, weights)
-        return chdtrc(like, np.maximum((value - mean) * ratio + like, 0.0))  # type: ignore[no-any-return]
+        return np.asarray(chdtrc(like, np.maximum((value - mean) * ratio + like, 0.0)), np.float64)
 
 
 def chi2_quantile(alpha: Value, freedom: Value, weights: Weights = INDEPENDENT) -> Value:
@@ -116,7 +116,7 @@ def chi2_quantile(alpha: Value, freedom: Value, weights: Weights = INDEPENDENT) 
     16.92
     """
     mean, ratio, like = _matched(freedom, weights)
-    return mean + (chdtri(like, alpha) - like) / ratio  # type: ignore[no-any-return]
+    return np.asarray(mean + (chdtri(like, alpha) - like) / ratio, np.float64)
 
 
 def _matched(freedom: Value, weights: Weights) -> tuple[Value, float, Value]:
@@ -169,7 +169,7 @@ def chi2_found(limit: Value, freedom: Value) -> Value:
     15.4
     """
     a, b = np.asarray(limit) - freedom, 2 * FOUND**2
-    return np.maximum(a + b + np.sqrt(np.maximum(b * b + 2 * a * b + b * freedom, 0.0)), 0.0)  # type: ignore[no-any-return]
+    return np.maximum(a + b + np.sqrt(np.maximum(b * b + 2 * a * b + b * freedom, 0.0)), 0.0)
 
 
 # ---------------------------------------------------------------------------------------------- shares
@@ -192,7 +192,7 @@ def share_z(share: Value, expected: Value, spread: Value) -> Value:
     with np.errstate(divide="ignore", invalid="ignore"):
         head = np.where(share > 0, share * np.log(share / expected), 0.0)
         tail = np.where(share < 1, (1 - share) * np.log((1 - share) / (1 - np.asarray(expected))), 0.0)
-    return np.sign(share - expected) * np.sqrt(np.maximum(2 * (head + tail) / spread, 0.0))  # type: ignore[no-any-return]
+    return np.sign(share - expected) * np.sqrt(np.maximum(2 * (head + tail) / spread, 0.0))
 
 
 def share_upper(alpha: float, expected: float, spread: float) -> float:
