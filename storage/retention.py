@@ -189,7 +189,8 @@ def _note_deleted(c: Connection, day: RawDay, note: int | None, rows: int, known
         return note
     values = {"model": day.model, "version": day.version, "day": day.day, "path": "", "digest": "", "size_bytes": 0}
     new = insert(archives).values(**values, rows=rows, labels=known, created_at=now, removed_at=now)
-    return c.execute(new.returning(archives.c.id)).scalar_one()
+    number: int = c.execute(new.returning(archives.c.id)).scalar_one()
+    return number
 
 
 def _prune(engine: Engine, table: Table, key: Column[int], old: ColumnElement[bool], keep: Callable[[], None]) -> int:

@@ -306,7 +306,8 @@ def bucket_around(c: Connection, model: str, version: str, at: datetime) -> date
         buckets = _buckets(model, version, width).where(*within)
         row = c.execute(buckets.order_by(rollups.c.start.desc()).limit(1)).one_or_none()
         if row is not None and at < row.start + timedelta(seconds=row.seconds):
-            return row.start
+            found: datetime = row.start
+            return found
         unit = floor_time(at, width or HOUR)
         inside = (rollups.c.start >= unit, rollups.c.start < unit + timedelta(seconds=width or HOUR))
         if c.execute(_buckets(model, version, width).where(*inside).limit(1)).one_or_none() is not None:
