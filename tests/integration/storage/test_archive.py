@@ -112,7 +112,7 @@ def test_archive_holds_every_row_and_label_and_the_database_none(engine: Engine,
 
     archive_all(engine, tmp_path)
 
-    found: dict[str, Any] = {}
+    found: dict[str, dict[str, Any]] = {}
     for path in sorted(tmp_path.rglob("*.parquet")):
         assert path.parent == tmp_path / "churn" / path.parent.name
         found |= {row["id"]: row for row in pq.read_table(path).to_pylist()}
@@ -205,7 +205,7 @@ def test_a_full_disk_deletes_nothing_and_leaves_no_draft(
         def write_batch(self, *_: Any, **__: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("storage.archive.pq.ParquetWriter", Full)
+    monkeypatch.setattr(pq, "ParquetWriter", Full)
 
     with pytest.raises(ArchiveError, match="No space left on device"):
         archive_day(engine, days(engine)[0], tmp_path / "archive", now=LATER, keep=nothing)
