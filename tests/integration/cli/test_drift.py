@@ -77,7 +77,7 @@ def test_status_says_whether_there_is_drift(run_command: Run, arguments: tuple[o
 def test_table_names_columns_reasons_and_verdict(run_command: Run) -> None:
     result = run_command("drift", REFERENCE, CURRENT)
 
-    assert "KS 0.135 > 0.1, JS 0.132 > 0.1" in result.out
+    assert "KS 0.135 > 0.05, JS 0.132 > 0.05" in result.out
     assert result.out.rstrip().endswith("Verdict: drift (3 of 12 columns drifted)")
 
 
