@@ -128,8 +128,9 @@ def _show(figures: dict[int, dict[str, dict[str, float]]], sizes: list[int]) -> 
         table.add_column(title, justify="left" if title == "window" else "right")
     for name, slow in figures[large]["before"].items():
         few, many = figures[small]["after"][name], figures[large]["after"][name]
-        met = many < AIM_MS and many / few < AIM_RATIO
-        table.add_row(name, f"{slow:.1f}", f"{few:.1f}", f"{many:.1f}", f"{many / few:.2f}", "met" if met else "missed")
+        aim = "met" if many < AIM_MS and many / few < AIM_RATIO else "missed"
+        aim = aim if "steps" not in name else "none"  # the aim is about windows; steps are many at once
+        table.add_row(name, f"{slow:.1f}", f"{few:.1f}", f"{many:.1f}", f"{many / few:.2f}", aim)
     Console().print(table)
     print(f"Compaction of 30 days: {figures[large]['compaction']['seconds']:.1f} s.")
 
