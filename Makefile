@@ -23,7 +23,7 @@ check: $(DEVELOPMENT)  ## format, lint, types, layers, Prometheus files
 	@.ci/system-packages.sh --advise && .ci/check.sh
 
 bench: $(DEVELOPMENT)  ## the benchmarks, with peers
-	@.venv/bin/python -m benchmarks.serving $(ARGS)
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 lock:  ## resolve the two lock files anew; needs uv
 	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra build pyproject.toml -o requirements.lock $(ARGS)

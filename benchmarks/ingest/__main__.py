@@ -95,7 +95,7 @@ def _measure(database: str, wanted: list[LogRecord], folder: Path, server: str) 
     with fresh() as engine:
         upload = _timed(database, f"records of {len(wanted[0].ids)}", rows, partial(_drain, engine, spool))
         _check(engine, rows)
-    ready = ceiling.prepared([row for record in wanted for row in log_record.rows(record)])
+    ready = ceiling.prepared(log_record.batch(wanted).rows())
     with fresh() as engine:
         raw = _timed(database, "rows alone", rows, partial(ceiling.insert, engine, ready))
     return [upload, raw]
@@ -179,7 +179,7 @@ def _summary(found: list[Measurement]) -> list[dict[str, object]]:
 def _show(summary: list[dict[str, object]]) -> None:
     table = Table(title="One uploader, rows of 20 features, median of the rounds", title_justify="left")
     for name in ("database", "what", "rows per second", "aim", "processor µs per row", "lowest", "highest"):
-        table.add_column(name, justify="left" if name in ("database", "what") else "right")
+        table.add_column(name, justify="left" if name in ("database", "what") else "right", no_wrap=name == "what")
     for row in summary:
         rounds = row["rounds"]
         assert isinstance(rounds, list)

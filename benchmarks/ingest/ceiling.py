@@ -29,7 +29,7 @@ def insert(engine: Engine, rows: list[tuple[object, ...]]) -> None:
             if engine.dialect.name == "postgresql":
                 _copy(c, rows[start : start + AT_ONCE])
             else:
-                c.exec_driver_sql(_INSERT, rows[start : start + AT_ONCE])  # type: ignore[arg-type]
+                c.exec_driver_sql(_INSERT, rows[start : start + AT_ONCE])
 
 
 def _copy(c: Connection, rows: list[tuple[object, ...]]) -> None:
