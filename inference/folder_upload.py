@@ -6,8 +6,11 @@ A row that no database takes is searched out by halving and kept in the folder's
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import gc
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -17,17 +20,17 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from inference import log_record, spool_folder
 from inference.failpoints import reach
-from inference.log_record import BadRecord
-from inference.segments import SegmentName
+from inference.log_record import BadRecord, LogRecord
+from inference.segments import Frame
 from inference.spool_reader import READ_BYTES, WRITER_CHECK_SECONDS, Batch, Position, SpoolReader, quarantine_folder
+from storage.batches import PredictionBatch
 from storage.engine import DatabaseUnavailable, first_line, reading, writing
 from storage.migrate import SchemaMismatch, require_current
-from storage.predictions import MisfitRows, RecordReceipt, UnknownVersion, record_predictions
+from storage.predictions import ROWS_AT_ONCE, MisfitRows, RecordReceipt, UnknownVersion, record_batches
 from storage.records import Layout, PredictionRow
 from storage.registry import LayoutLookup
 from storage.spools import load_position, save_position
 
-ROWS_AT_ONCE = 5000
 PATIENCE = 30
 """Failures without one success, none of them the plain fault of a row, after which the database is to blame."""
 
@@ -65,12 +68,10 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Chunk:
-    """What goes into one transaction; ``end`` is the position in the segment after it."""
+class _Piece:
+    """Part of what goes into one transaction: rows, and what will not become any."""
 
-    start: int
-    end: int
-    rows: list[PredictionRow]
+    rows: PredictionBatch
     rejected: list[Rejected]
 
 
@@ -103,13 +104,16 @@ class FolderUpload:
         """
         if not self._writer and not self._find_position(tally):
             return False
+        with _without_garbage_collection():
+            return self._upload(now, tally)
+
+    def _upload(self, now: datetime, tally: Tally) -> bool:
         batch = self._reader.read(self._position)
         if batch is None:
             return False
         for start, end in batch.gaps:
             self._reader.quarantine(batch.segment, start, end)
-        for chunk in _chunks(batch):
-            self._store(batch.segment, chunk, now, tally)
+        self._store(batch, now, tally)
         self._position = Position(str(batch.segment), batch.end)
         torn = sum(batch.is_finished and end == batch.end for _, end in batch.gaps)
         tally.torn += torn
@@ -132,39 +136,43 @@ class FolderUpload:
 
     # ------------------------------------------------------------------------------------------ storing
 
-    def _store(self, segment: SegmentName, chunk: _Chunk, now: datetime, tally: Tally) -> None:
+    def _store(self, batch: Batch, now: datetime, tally: Tally) -> None:
         try:
-            self._commit(segment, chunk, now, tally)
+            self._commit(batch, _pieces(batch.frames), now, tally)
         except Exception as error:
             if not _may_be_a_row(error):
                 raise
             require_current(self._engine)
-            rejected = self._isolate(chunk.rows, tally)
-            self._commit(segment, replace(chunk, rows=[], rejected=chunk.rejected + rejected), now, tally)
+            rejected = []
+            for piece in _pieces(batch.frames, rows_at_once=sys.maxsize):  # one, or none where there are no frames
+                rejected += piece.rejected + self._isolate(piece.rows, tally)
+            self._commit(batch, [_Piece(rows=log_record.batch([]), rejected=rejected)], now, tally)
 
-    def _commit(self, segment: SegmentName, chunk: _Chunk, now: datetime, tally: Tally) -> None:
+    def _commit(self, batch: Batch, pieces: Iterable[_Piece], now: datetime, tally: Tally) -> None:
         with writing(self._engine) as c:
-            receipt, rejected = self._insert(c, chunk.rows)
+            receipt, rejected = self._insert(c, pieces)
             reach("after_insert")
-            rejected = chunk.rejected + rejected
             if rejected:
-                self._keep_aside(f"{segment}-{chunk.start}.jsonl", rejected)
-            save_position(c, self._writer, str(segment), chunk.end, now)
+                self._keep_aside(f"{batch.segment}-{batch.start}.jsonl", rejected)
+            save_position(c, self._writer, str(batch.segment), batch.end, now)
         reach("after_commit")
         tally.add(receipt, rejected=len(rejected))
 
-    def _insert(self, c: Connection, rows: Sequence[PredictionRow]) -> tuple[RecordReceipt, list[Rejected]]:
+    def _insert(self, c: Connection, pieces: Iterable[_Piece]) -> tuple[RecordReceipt, list[Rejected]]:
         """Rows of versions that are not registered are told apart here, since there may be many of them."""
         layout_of = LayoutLookup(c, self._layouts)
-        unknown = _unknown_versions(layout_of, rows)
-        rejected = [
-            Rejected(reason=unknown[row.model, row.version], row=row) for row in rows if (row.model, row.version) in unknown
-        ]
-        known = [row for row in rows if (row.model, row.version) not in unknown] if unknown else rows
-        receipt = record_predictions(c, known, layout_of, writer=self._writer, bucket_seconds=self._bucket_seconds)
+        rejected: list[Rejected] = []
+
+        def known() -> Iterator[PredictionBatch]:
+            for piece in pieces:
+                rows, strangers = _by_whether_known(piece.rows, layout_of)
+                rejected.extend(piece.rejected + strangers)
+                yield rows
+
+        receipt = record_batches(c, known(), layout_of, writer=self._writer, bucket_seconds=self._bucket_seconds)
         return receipt, rejected
 
-    def _isolate(self, rows: list[PredictionRow], tally: Tally) -> list[Rejected]:
+    def _isolate(self, rows: PredictionBatch, tally: Tally) -> list[Rejected]:
         """Store the rows part by part and return those that cannot be.
 
         Raises Hindered when none can, unless the database said plainly that the rows are at fault.
@@ -172,12 +180,12 @@ class FolderUpload:
         rejected: list[Rejected] = []
         some_stored = False
         odd: list[Exception] = []
-        parts = [rows]
+        parts = [range(len(rows))]
         while parts:
             part = parts.pop()
             try:
                 with writing(self._engine) as c:
-                    receipt, strangers = self._insert(c, part)
+                    receipt, strangers = self._insert(c, [_Piece(rows=rows.take(part), rejected=[])])
             except Exception as error:
                 if not _may_be_a_row(error):
                     raise
@@ -186,7 +194,7 @@ class FolderUpload:
                 if len(part) > 1:
                     parts += [part[len(part) // 2 :], part[: len(part) // 2]]
                 else:
-                    rejected.append(Rejected(reason=_reason(error), row=part[0]))
+                    rejected.append(Rejected(reason=_reason(error), row=rows.row(part[0])))
                 if odd and not some_stored and (len(odd) >= PATIENCE or not parts):
                     raise Hindered(f"The database takes no predictions ({_reason(error)}).") from error
             else:
@@ -200,29 +208,52 @@ class FolderUpload:
         spool_folder.write_atomically(quarantine_folder(self._folder) / name, lines)
 
 
-def _chunks(batch: Batch) -> Iterator[_Chunk]:
-    """The batch in transactions of about ROWS_AT_ONCE; a record is not divided."""
-    rows: list[PredictionRow] = []
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """A batch is some hundred thousand lists and no cycles: looking through them again and again finds nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _pieces(frames: Sequence[Frame], rows_at_once: int = ROWS_AT_ONCE) -> Iterator[_Piece]:
+    """What the frames hold, about so many rows at a time; a record is not divided."""
+    records: list[LogRecord] = []
     rejected: list[Rejected] = []
-    start = batch.start
-    for frame in batch.frames:
+    rows = 0
+    for frame in frames:
         try:
-            more = log_record.rows(log_record.decode(frame.payload))
+            record = log_record.decode(frame.payload)
         except BadRecord as error:
-            record = base64.b64encode(frame.payload).decode()
-            rejected.append(Rejected(reason=str(error), offset=frame.start, record=record))
+            text = base64.b64encode(frame.payload).decode()
+            rejected.append(Rejected(reason=str(error), offset=frame.start, record=text))
             continue
-        if rows and len(rows) + len(more) > ROWS_AT_ONCE:
-            yield _Chunk(start=start, end=frame.start, rows=rows, rejected=rejected)
-            rows, rejected, start = [], [], frame.start
-        rows += more
-    if batch.frames or batch.gaps:
-        yield _Chunk(start=start, end=batch.end, rows=rows, rejected=rejected)
+        records.append(record)
+        rows += len(record.ids)
+        if rows >= rows_at_once:
+            yield _Piece(rows=log_record.batch(records), rejected=rejected)
+            records, rejected, rows = [], [], 0
+    if records or rejected:
+        yield _Piece(rows=log_record.batch(records), rejected=rejected)
 
 
-def _unknown_versions(layout_of: LayoutLookup, rows: Sequence[PredictionRow]) -> dict[tuple[str, str], str]:
+def _by_whether_known(rows: PredictionBatch, layout_of: LayoutLookup) -> tuple[PredictionBatch, list[Rejected]]:
+    """The rows whose versions are registered, and the others as rejected."""
+    names = list(zip(rows.columns["model"], rows.columns["version"], strict=True))
+    unknown = _unknown_versions(layout_of, names)
+    if not unknown:
+        return rows, []
+    rejected = [Rejected(reason=unknown[name], row=rows.row(index)) for index, name in enumerate(names) if name in unknown]
+    return rows.take([index for index, name in enumerate(names) if name not in unknown]), rejected
+
+
+def _unknown_versions(layout_of: LayoutLookup, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     unknown = {}
-    for model, version in {(row.model, row.version) for row in rows}:
+    for model, version in set(names):
         try:
             layout_of(model, version)
         except UnknownVersion as error:

@@ -17,6 +17,7 @@ MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 """A longer frame is not written, and a length above it is damage."""
 
 FRAME_HEAD = struct.Struct("<4sII")
+_HEAD_BYTES, _unpack_head = FRAME_HEAD.size, FRAME_HEAD.unpack_from  # looked up once, not for each frame
 _SEGMENT_HEAD = struct.Struct("<8s4sd")
 _CHECKSUM = struct.Struct("<I")
 _MAGIC = b"MWSPOOL1"
@@ -91,15 +92,15 @@ def scan(data: bytes, marker: bytes, *, offset: int, final: bool) -> Scan:
     """
     frames: list[Frame] = []
     gaps: list[tuple[int, int]] = []
-    view = memoryview(data)
     position = 0
     while position < len(data):
-        end = _frame_end(view, marker, position)
-        if end:
-            frames.append(Frame(offset + position, offset + end, bytes(view[position + FRAME_HEAD.size : end])))
+        payload = _payload(data, marker, position)
+        if payload is not None:
+            end = position + _HEAD_BYTES + len(payload)
+            frames.append(Frame(offset + position, offset + end, payload))
             position = end
         elif final:
-            resume = _next_frame(data, view, marker, position + 1)
+            resume = _next_frame(data, marker, position + 1)
             gaps.append((offset + position, offset + resume))
             position = resume
         else:
@@ -107,22 +108,22 @@ def scan(data: bytes, marker: bytes, *, offset: int, final: bool) -> Scan:
     return Scan(frames, gaps, offset + position)
 
 
-def _frame_end(view: memoryview, marker: bytes, position: int) -> int:
-    """Where the whole frame at ``position`` ends; 0 when there is none."""
-    start = position + FRAME_HEAD.size
-    if start > len(view):
-        return 0
-    found, length, checksum = FRAME_HEAD.unpack_from(view, position)
-    end: int = start + length
-    if found != marker or length > MAX_PAYLOAD_BYTES or end > len(view) or crc32(view[start:end], length + 1) != checksum:
-        return 0
-    return end
+def _payload(data: bytes, marker: bytes, position: int) -> bytes | None:
+    """What the whole frame at ``position`` holds; None when there is none."""
+    start = position + _HEAD_BYTES
+    if start > len(data):
+        return None
+    found, length, checksum = _unpack_head(data, position)
+    if found != marker or length > MAX_PAYLOAD_BYTES:
+        return None
+    payload = data[start : start + length]
+    return payload if len(payload) == length and crc32(payload, length + 1) == checksum else None
 
 
-def _next_frame(data: bytes, view: memoryview, marker: bytes, position: int) -> int:
+def _next_frame(data: bytes, marker: bytes, position: int) -> int:
     """Where the next whole frame begins; the end of the data when there is none."""
     while (position := data.find(marker, position)) >= 0:
-        if _frame_end(view, marker, position):
+        if _payload(data, marker, position) is not None:
             return position
         position += 1
     return len(data)

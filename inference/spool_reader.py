@@ -10,7 +10,8 @@ from pathlib import Path
 from inference import segments, spool_folder
 from inference.segments import Frame, Scan, SegmentName
 
-READ_BYTES = 1024**2
+READ_BYTES = 4 * 1024**2
+"""At once: some 13,000 rows of 20 features, and about 35 MB of memory while they are stored."""
 WRITER_CHECK_SECONDS = 1.0
 
 

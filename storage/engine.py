@@ -139,7 +139,9 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver begins no transactions of its own; _begin_sqlite does
     cursor = connection.cursor()
     # FULL, because the uploader unlinks a spool segment right after the commit that holds its rows.
-    for pragma in (f"busy_timeout={int(WRITER_WAIT_SECONDS * 1000)}", "synchronous=FULL", "foreign_keys=ON"):
+    # 16 MB of cache, because a transaction that changes more pages than fit writes some of them twice.
+    pragmas = (f"busy_timeout={int(WRITER_WAIT_SECONDS * 1000)}", "synchronous=FULL", "foreign_keys=ON", "cache_size=-16384")
+    for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     _use_write_ahead_log(cursor)
     cursor.close()

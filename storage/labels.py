@@ -9,7 +9,7 @@ bring one half do not see each other). Labels of failed predictions are marked a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, and_, exists, select, update
 from storage.dialects import among, insert
 from storage.jsontext import storable_text
 from storage.layouts import count_labels
-from storage.records import Label, LabelCounts, LabelReceipt, Layout, PredictionRow, RollupKind, Status
+from storage.records import Label, LabelCounts, LabelReceipt, Layout, RollupKind, Status
 from storage.rollups import LayoutOf, RollupKey, add_label_counts, bucket_start
 from storage.schema import labels, predictions
 
@@ -83,12 +83,10 @@ def sweep_labels(c: Connection, layout_of: LayoutOf, *, writer: str, bucket_seco
     return _count(c, c.scalars(left).all(), layout_of, writer, bucket_seconds)
 
 
-def count_waiting_labels(
-    c: Connection, rows: Iterable[PredictionRow], layout_of: LayoutOf, *, writer: str, bucket_seconds: int
-) -> None:
-    """Counts the labels that came before these predictions, which are in the database by now."""
+def count_waiting_labels(c: Connection, ids: Sequence[str], layout_of: LayoutOf, *, writer: str, bucket_seconds: int) -> None:
+    """Counts the labels that came before the predictions with these ids, which are in the database by now."""
     if c.execute(select(labels.c.prediction_id).where(labels.c.counted.is_(False)).limit(1)).one_or_none() is not None:
-        _count(c, [row.id for row in rows], layout_of, writer, bucket_seconds)
+        _count(c, ids, layout_of, writer, bucket_seconds)
 
 
 def _insert_new(c: Connection, model: str, new: Sequence[Label], now: datetime) -> list[str]:

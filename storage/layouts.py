@@ -190,21 +190,61 @@ def count_predictions(
 
     Latency, errors and timeouts are left at zero for ``count_latency`` and the caller to fill in.
     """
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(layout.features)
+    return count_columns(layout, columns, scores, predictions)
+
+
+def count_columns(
+    layout: Layout,
+    columns: Sequence[Sequence[Scalar] | Floats],
+    scores: Sequence[float | None],
+    predictions: Sequence[str | None],
+) -> PredictionCounts:
+    """As ``count_predictions``, of one column of n values per feature. Raises ValueError or TypeError for what does not fit."""
     counts = empty_prediction_counts(layout)
-    counts.rows = len(rows)
-    if not rows:
+    counts.rows = len(scores)
+    if not counts.rows:
         return counts
-    columns: list[Any] = list(zip(*rows, strict=True))
     start, numeric = 0, 0
     for bins, column in zip((*layout.features, layout.score), (*columns, scores), strict=True):
         values = column if bins.is_categorical else numbers(column)
-        counts.bins[start : start + bins.size] = np.bincount(bin_indices(bins, values), minlength=bins.size)
+        counts.bins[start : start + bins.size] = bin_counts(bins, values)
         start += bins.size
         if not bins.is_categorical:
-            counts.moments[numeric] = _moments(values)
+            counts.moments[numeric] = _moments(numbers(values))
             numeric += 1
     if layout.classes:
-        counts.classes += np.bincount(class_indices(layout.classes, predictions), minlength=len(layout.classes) + 1)
+        counts.classes += _class_counts(layout.classes, predictions)
+    return counts
+
+
+def bin_counts(bins: Bins, column: Sequence[Scalar] | Floats) -> Ints:
+    """How many values fall into each bin, int64 (bins.size,): ``np.bincount`` of ``bin_indices``, in less time.
+
+    >>> bin_counts(Bins(name="x", edges=(0.0, 1.0)), [0.5, 0.5, 7.0, None]).tolist()
+    [0, 2, 1, 1]
+    """
+    if bins.is_categorical:
+        # A value is looked up once, however often it comes. 1, 1.0 and True are one key of a Counter, so only for texts.
+        if set(map(type, column)) <= {str, type(None)}:
+            found = Counter(column)
+            return _tally(bin_indices(bins, list(found)), list(found.values()), bins.size)
+        return np.bincount(bin_indices(bins, column), minlength=bins.size)
+    # To sort and look up the edges takes half the time of looking up each value; NaN comes last.
+    values = np.sort(numbers(column))
+    known = len(values) - int(np.count_nonzero(np.isnan(values)))
+    below = np.searchsorted(values[:known], np.asarray(bins.edges, np.float64), side="left")
+    return np.diff(below, prepend=0, append=[known, len(values)])
+
+
+def _class_counts(classes: Sequence[str], values: Sequence[str | None]) -> Ints:
+    found = Counter(values)
+    return _tally(class_indices(classes, list(found)), list(found.values()), len(classes) + 1)
+
+
+def _tally(indices: Ints, times: Sequence[int], size: int) -> Ints:
+    counts = np.zeros(size, np.int64)
+    np.add.at(counts, indices, times)
     return counts
 
 

@@ -6,27 +6,32 @@ The rows that were really inserted, and only those, are counted, so a batch may 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Select, select, text
+import numpy as np
+from sqlalchemy import Connection, RowMapping, Select, select
 
-from storage.dialects import among, is_postgresql
-from storage.jsontext import dump, storable, storable_text
+from storage.batches import NAMES, PredictionBatch, as_batch
+from storage.insertion import insert_new
+from storage.jsontext import storable
 from storage.labels import count_waiting_labels
-from storage.layouts import count_latency, count_predictions
-from storage.records import Label, Layout, PredictionCounts, PredictionRow, RollupKind, Status
-from storage.rollups import LayoutOf, RollupKey, add_prediction_counts, bucket_start
+from storage.layouts import add_predictions, count_columns, count_latency, numbers
+from storage.records import Floats, Label, Layout, PredictionCounts, PredictionRow, RollupKind, Scalar, Status
+from storage.rollups import LayoutOf, RollupKey, add_prediction_counts
 from storage.schema import labels, predictions, versions
 
-_NAMES = PredictionRow.__struct_fields__
-_COLUMNS = [predictions.c[name] for name in _NAMES]
-_AT_ONCE = 5000
-_WITHOUT_OFFSET = len("2026-03-02 12:00:00.000000")  # the text that SQLAlchemy's DateTime reads and writes
+_COLUMNS = [predictions.c[name] for name in NAMES]
+ROWS_AT_ONCE = 2500
+"""What is made of these many rows stays in the processor's cache from one step to the next."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_GroupKey: TypeAlias = tuple[str, str, str, int]
+"""Model, version, role and number of the bucket."""
+_Totals: TypeAlias = dict[RollupKey, PredictionCounts]
 
 
 class UnknownVersion(Exception):
@@ -56,23 +61,39 @@ class StoredPrediction:
 def record_predictions(
     c: Connection, rows: Sequence[PredictionRow], layout_of: LayoutOf, *, writer: str, bucket_seconds: int
 ) -> RecordReceipt:
-    """Inserts the rows that are new and counts them, with the labels that came before them, in the caller's transaction.
+    """As ``record_batches``, of any number of rows."""
+    parts = (as_batch(rows[start : start + ROWS_AT_ONCE]) for start in range(0, len(rows), ROWS_AT_ONCE))
+    return record_batches(c, parts, layout_of, writer=writer, bucket_seconds=bucket_seconds)
 
-    On an exception (UnknownVersion, MisfitRows, or one of the database) the caller must roll back.
+
+def record_batches(
+    c: Connection, batches: Iterable[PredictionBatch], layout_of: LayoutOf, *, writer: str, bucket_seconds: int
+) -> RecordReceipt:
+    """Inserts the predictions that are new and counts them, with the labels that came before them, in the caller's transaction.
+
+    Each batch is done with before the next one is asked for; ``ROWS_AT_ONCE`` is a good size. On an exception
+    (UnknownVersion, MisfitRows, or one of the database) the caller must roll back.
     """
-    inserted: list[PredictionRow] = []
-    for start in range(0, len(rows), _AT_ONCE):
-        inserted += _insert_new(c, rows[start : start + _AT_ONCE])
-    count_rows(c, inserted, layout_of, writer=writer, bucket_seconds=bucket_seconds)
+    totals: _Totals = {}
+    inserted: list[str] = []
+    seen = 0
+    for batch in batches:
+        new = insert_new(c, batch)
+        _count_into(totals, new, layout_of, writer, bucket_seconds)
+        inserted += new.ids
+        seen += len(batch)
+    _add_totals(c, totals)
     if inserted:
         count_waiting_labels(c, inserted, layout_of, writer=writer, bucket_seconds=bucket_seconds)
-    return RecordReceipt(inserted=len(inserted), duplicates=len(rows) - len(inserted))
+    return RecordReceipt(inserted=len(inserted), duplicates=seen - len(inserted))
 
 
-def count_rows(c: Connection, rows: Iterable[PredictionRow], layout_of: LayoutOf, *, writer: str, bucket_seconds: int) -> None:
+def count_rows(c: Connection, rows: Sequence[PredictionRow], layout_of: LayoutOf, *, writer: str, bucket_seconds: int) -> None:
     """Adds the rows, wherever they come from, to the rollups. Raises UnknownVersion, MisfitRows."""
-    for key, group in _groups(rows, layout_of, writer, bucket_seconds):
-        add_prediction_counts(c, key, _count(group, layout_of(key.model, key.version)))
+    totals: _Totals = {}
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        _count_into(totals, as_batch(rows[start : start + ROWS_AT_ONCE]), layout_of, writer, bucket_seconds)
+    _add_totals(c, totals)
 
 
 def get_prediction(c: Connection, prediction_id: str) -> StoredPrediction | None:
@@ -117,77 +138,27 @@ def _row(row: RowMapping) -> PredictionRow:
     return PredictionRow(**row)
 
 
-# ---------------------------------------------------------------------------------------------- inserting
-
-
-def _insert_new(c: Connection, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
-    unique: dict[str, PredictionRow] = {}
-    for row in rows:
-        unique.setdefault(row.id, row)
-    return _insert_postgresql(c, unique) if is_postgresql(c) else _insert_sqlite(c, unique)
-
-
-_SQLITE = f"INSERT INTO predictions ({', '.join(_NAMES)}) VALUES ({', '.join('?' * len(_NAMES))})"  # noqa: S608 - fixed names
-
-
-def _insert_sqlite(c: Connection, unique: dict[str, PredictionRow]) -> list[PredictionRow]:
-    """The transaction holds SQLite's only write lock, so what is absent now is absent until its end.
-
-    Looking first and inserting with one prepared statement is several times faster than RETURNING.
-    """
-    known = set(c.scalars(select(predictions.c.id).where(among(c, predictions.c.id, unique))))
-    new = [row for row in unique.values() if row.id not in known]
-    if new:
-        c.exec_driver_sql(_SQLITE, [_sqlite_values(row) for row in new])
-    return new
-
-
-def _sqlite_values(row: PredictionRow) -> tuple[Any, ...]:
-    row_id, at, *others = msgspec.structs.astuple(row)
-    at = at if at.tzinfo is UTC else at.astimezone(UTC)
-    return (row_id, at.isoformat(" ", "microseconds")[:_WITHOUT_OFFSET], *others)
-
-
-_TEXT = "text"
-_TYPES = {"at": "timestamptz", "score": "float8", "latency_ms": "float8"}
-_JSON = ("features", "probabilities")
-_POSTGRESQL = text(
-    f"INSERT INTO predictions ({', '.join(_NAMES)}) "  # noqa: S608 - fixed names
-    f"SELECT {', '.join(f'CAST({name} AS jsonb)' if name in _JSON else name for name in _NAMES)} "
-    f"FROM json_to_recordset(CAST(:rows AS json)) AS new({', '.join(f'{name} {_TYPES.get(name, _TEXT)}' for name in _NAMES)}) "
-    "ORDER BY id "  # so that two writers with rows in common wait for each other instead of locking up
-    "ON CONFLICT (id) DO NOTHING RETURNING id"
-)
-
-
-def _insert_postgresql(c: Connection, unique: dict[str, PredictionRow]) -> list[PredictionRow]:
-    """One parameter, a JSON array of all rows: cheaper to make and to send than a parameter per value."""
-    payload = _encode(unique.values())
-    if "\\u0000" in payload or "\\ud" in payload:
-        cleaned = (_without_what_postgresql_refuses(row) for row in unique.values())
-        unique = {row.id: row for row in cleaned}
-        payload = _encode(unique.values())
-    return [unique[row_id] for row_id in c.scalars(_POSTGRESQL, {"rows": payload}).all()]
-
-
-def _encode(rows: Iterable[PredictionRow]) -> str:
-    return msgspec.json.encode(list(rows)).decode()
-
-
-def _without_what_postgresql_refuses(row: PredictionRow) -> PredictionRow:
-    values = {name: storable_text(value) for name in _NAMES if isinstance(value := getattr(row, name), str)}
-    return msgspec.structs.replace(row, **values | {name: dump(json.loads(values[name])) for name in _JSON if name in values})
-
-
 # ---------------------------------------------------------------------------------------------- counting
 
 
+def _count_into(totals: _Totals, batch: PredictionBatch, layout_of: LayoutOf, writer: str, bucket_seconds: int) -> None:
+    for key, group in _groups(batch, layout_of, writer, bucket_seconds):
+        counts = _count(group, layout_of(key.model, key.version))
+        totals[key] = add_predictions(totals[key], counts) if key in totals else counts
+
+
+def _add_totals(c: Connection, totals: _Totals) -> None:
+    """One write per rollup, however many batches count into it."""
+    for key in sorted(totals, key=lambda key: (key.model, key.version, key.role, key.start)):
+        add_prediction_counts(c, key, totals[key])
+
+
 def _groups(
-    rows: Iterable[PredictionRow], layout_of: LayoutOf, writer: str, bucket_seconds: int
-) -> list[tuple[RollupKey, list[PredictionRow]]]:
-    groups: dict[tuple[str, str, str, int], list[PredictionRow]] = defaultdict(list)
-    for row in rows:
-        groups[row.model, row.version, row.role, int(row.at.timestamp() // bucket_seconds)].append(row)
+    batch: PredictionBatch, layout_of: LayoutOf, writer: str, bucket_seconds: int
+) -> list[tuple[RollupKey, PredictionBatch]]:
+    buckets = (batch.at_us // (bucket_seconds * 1_000_000)).tolist()
+    columns = batch.columns
+    keys = list(zip(columns["model"], columns["version"], columns["role"], buckets, strict=True))
     return [
         (
             RollupKey(
@@ -196,32 +167,63 @@ def _groups(
                 role=role,
                 segment="",
                 kind=RollupKind.PREDICTIONS,
-                start=bucket_start(group[0].at, bucket_seconds),
+                start=_EPOCH + timedelta(seconds=bucket * bucket_seconds),
                 seconds=bucket_seconds,
                 writer=writer,
                 layout_id=layout_of(model, version).id,
             ),
             group,
         )
-        for (model, version, role, _), group in sorted(groups.items())
+        for (model, version, role, bucket), group in _by_key(batch, keys)
     ]
 
 
-def _count(group: Collection[PredictionRow], layout: Layout) -> PredictionCounts:
-    succeeded = [row for row in group if row.status == Status.OK]
+def _by_key(batch: PredictionBatch, keys: list[_GroupKey]) -> list[tuple[_GroupKey, PredictionBatch]]:
+    distinct = set(keys)
+    if len(distinct) == 1:  # the usual case: one version in one minute
+        return [(keys[0], batch)]
+    places: dict[_GroupKey, list[int]] = {key: [] for key in distinct}
+    for index, key in enumerate(keys):
+        places[key].append(index)
+    return [(key, batch.take(indices)) for key, indices in places.items()]
+
+
+def _count(group: PredictionBatch, layout: Layout) -> PredictionCounts:
+    statuses = group.columns["status"]
+    all_good = statuses.count(Status.OK) == len(group)
+    good = group if all_good else group.take([index for index, status in enumerate(statuses) if status == Status.OK])
     try:
-        features = _decoded([row.features for row in succeeded])
-        counts = count_predictions(layout, features, [row.score for row in succeeded], [row.prediction for row in succeeded])
+        counts = count_columns(layout, _columns(good, layout), good.columns["score"], good.columns["prediction"])
     except (ValueError, TypeError, RecursionError) as error:
-        row = succeeded[0]
         raise MisfitRows(
-            f"Predictions of version {row.version} of {row.model}, among them {row.id}, do not fit its features ({error})."
+            f"Predictions of version {good.columns['version'][0]} of {layout.model}, among them {good.ids[0]}, "
+            f"do not fit its features ({error})."
         ) from error
     counts.rows = len(group)
-    counts.errors = sum(row.status == Status.ERROR for row in group)
-    counts.timeouts = sum(row.status == Status.TIMEOUT for row in group)
-    counts.latency = count_latency([row.latency_ms for row in group])
+    counts.errors = statuses.count(Status.ERROR)
+    counts.timeouts = statuses.count(Status.TIMEOUT)
+    counts.latency = count_latency(group.columns["latency_ms"])
     return counts
+
+
+def _columns(batch: PredictionBatch, layout: Layout) -> list[Any]:
+    """The features column by column, as their JSON texts have them: there a number that is not finite is null."""
+    if not len(batch):
+        return [()] * len(layout.features)
+    rows = batch.values if batch.values is not None else _decoded(batch.columns["features"])
+    columns = zip(zip(*rows, strict=True), layout.features, strict=True)
+    return [_finite_texts(column) if bins.is_categorical else _finite(numbers(column)) for column, bins in columns]
+
+
+def _finite(values: Floats) -> Floats:
+    values[np.isinf(values)] = np.nan
+    return values
+
+
+def _finite_texts(column: tuple[Scalar, ...]) -> Sequence[Scalar]:
+    if float not in set(map(type, column)):
+        return column
+    return [None if isinstance(value, float) and not math.isfinite(value) else value for value in column]
 
 
 def _decoded(texts: Sequence[str]) -> list[list[Any]]:

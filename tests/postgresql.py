@@ -11,14 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MISSING = "PostgreSQL's initdb and postgres were not found on PATH or in /usr/lib/postgresql; `make test` installs them."
-_SETTINGS = {
-    "listen_addresses": "''",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "synchronous_commit": "off",
-    "shared_buffers": "64MB",
-    "max_connections": "60",
-}
+_SETTINGS = {"listen_addresses": "''", "shared_buffers": "64MB", "max_connections": "60"}
+_FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 
 
 class PostgresqlMissing(Exception):
@@ -26,15 +20,18 @@ class PostgresqlMissing(Exception):
 
 
 @contextmanager
-def running_postgresql() -> Iterator[str]:
-    """A fresh server; yields the URL of its database ``postgres``, reached by a Unix socket."""
+def running_postgresql(*, durable: bool = False) -> Iterator[str]:
+    """A fresh server; yields the URL of its database ``postgres``, reached by a Unix socket.
+
+    Unless ``durable`` its commits wait for no disk: quick for tests, wrong for a measurement.
+    """
     binaries = _binaries()
     folder = Path(tempfile.mkdtemp(prefix="modelwatch-pg-", dir="/tmp"))  # short: socket paths end at 107 bytes
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
     data = folder / "data"
     _run([binaries / "initdb", "-D", data, "-U", "modelwatch", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])
-    settings = _SETTINGS | {"unix_socket_directories": str(folder)}
+    settings = _SETTINGS | ({} if durable else _FAST) | {"unix_socket_directories": str(folder)}
     options = " ".join(f"-c {name}={value}" for name, value in settings.items())
     control: list[str | Path] = [binaries / "pg_ctl", "-D", data, "-s", "-w"]
     try:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta, timezone
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import IntegrityError
 
-from storage.engine import reading, writing
+from storage.batches import as_batch
+from storage.engine import DatabaseUnavailable, reading, writing
 from storage.layouts import count_latency, count_predictions
-from storage.predictions import MisfitRows, UnknownVersion, get_prediction, list_predictions
-from storage.records import Layout, PredictionCounts, PredictionRow
+from storage.predictions import MisfitRows, UnknownVersion, get_prediction, list_predictions, record_batches
+from storage.records import Layout, PredictionCounts, PredictionRow, Scalar
+from storage.registry import LayoutLookup
 from storage.rollups import extent, prediction_series, read_predictions
 from storage.schema import predictions, rollups
 from storage.spools import load_position, save_position
@@ -111,6 +116,104 @@ def test_a_transaction_that_fails_leaves_neither_rows_nor_counts_nor_a_position(
         record(c, rows)
     with reading(engine) as c:
         assert_counted_once(c, layout, rows)
+
+
+@pytest.mark.parametrize("known", [0, 37, 99], ids=["first", "middle", "last"])
+def test_one_known_row_keeps_no_other_row_of_its_batch_out(engine: Engine, known: int) -> None:
+    rows = make_prediction_rows(range(100))
+    with writing(engine) as c:
+        layout = register_model(c)
+        record(c, [rows[known]])
+
+    with writing(engine) as c:
+        assert record(c, rows) == (99, 1)
+
+    with reading(engine) as c:
+        assert_counted_once(c, layout, rows)
+
+
+def test_rows_in_any_order_of_their_ids_are_stored_and_counted(engine: Engine) -> None:
+    rows = make_prediction_rows([5, 1, 4, 2, 3], segment="x\ty\\n\\.")
+    with writing(engine) as c:
+        layout = register_model(c)
+        assert record(c, rows) == (5, 0)
+
+    with reading(engine) as c:
+        assert_counted_once(c, layout, rows)
+        assert list_predictions(c, "churn") == sorted(rows, key=lambda row: row.at, reverse=True)
+
+
+def test_a_batch_with_its_values_at_hand_counts_as_its_texts_say(engine: Engine) -> None:
+    """JSON has no infinity and no NaN: what is null in the text is missing in the counts, so that a recount agrees."""
+    values: list[list[Scalar]] = [
+        [30, 0.5, True, "north"],
+        [float("inf"), float("nan"), None, float("nan")],
+        [2**64 - 1, -(2**63), False, 2.0],
+        [-float("inf"), 0.0, 1, None],
+    ]
+    texts = [msgspec.json.encode(row).decode() for row in values]
+    rows = [make_prediction_row(number, features=features) for number, features in enumerate(texts)]
+    with writing(engine) as c:
+        layout = register_model(c)
+        batch = replace(as_batch(rows), values=values)
+
+        record_batches(c, [batch], LayoutLookup(c), writer="w1", bucket_seconds=60)
+
+    with reading(engine) as c:
+        assert_counted_once(c, layout, rows)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), -float("inf")])
+def test_score_that_is_not_finite_is_no_number_in_postgresql(postgresql_engine: Engine, score: float) -> None:
+    with writing(postgresql_engine) as c:
+        register_model(c)
+        record(c, [make_prediction_row(1, score=score, latency_ms=score), make_prediction_row(2)])
+
+    with reading(postgresql_engine) as c:
+        stored = get_prediction(c, "p1")
+    assert stored is not None
+    assert (stored.row.score, stored.row.latency_ms) == (None, None)
+
+
+def test_column_that_only_some_rows_have_is_stored(engine: Engine) -> None:
+    rows = [make_prediction_row(1, error=None, subject=None), make_prediction_row(2, error="", subject="s", warnings="[]")]
+    with writing(engine) as c:
+        register_model(c)
+        record(c, rows)
+
+    with reading(engine) as c:
+        assert list_predictions(c, "churn") == rows[::-1]
+
+
+def test_row_without_what_the_table_needs_is_refused(engine: Engine) -> None:
+    """It is a fault of the row, and not taken for one whose id is known."""
+    with writing(engine) as c:
+        register_model(c)
+
+    with pytest.raises(IntegrityError), writing(engine) as c:
+        record(c, [make_prediction_row(1), make_prediction_row(2, role=None)])
+
+    with reading(engine) as c:
+        assert c.scalar(select(func.count()).select_from(predictions)) == 0
+
+
+def test_connection_that_is_lost_while_rows_are_copied_is_an_unavailable_database(postgresql_engine: Engine) -> None:
+    ending = (
+        "CREATE FUNCTION hang_up() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$",
+        "CREATE TRIGGER hang_up BEFORE INSERT ON predictions FOR EACH ROW EXECUTE FUNCTION hang_up()",
+    )
+    with writing(postgresql_engine) as c:
+        register_model(c)
+        for statement in ending:
+            c.exec_driver_sql(statement)
+
+    with pytest.raises(DatabaseUnavailable), writing(postgresql_engine) as c:
+        record(c, make_prediction_rows(range(10)))
+
+    with writing(postgresql_engine) as c:
+        c.exec_driver_sql("DROP TRIGGER hang_up ON predictions")
+        assert record(c, make_prediction_rows(range(10))) == (10, 0)
 
 
 def test_more_rows_than_one_statement_takes_are_stored(engine: Engine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.log_record import BadRecord, LogRecord, decode, encode, rows
+from inference.log_record import BadRecord, LogRecord, batch, decode, encode
 from storage.records import PredictionRow
 
 
@@ -41,7 +41,7 @@ def test_record_survives_encoding() -> None:
 
 
 def test_each_row_of_a_record_becomes_a_prediction() -> None:
-    found = rows(make_record(warnings={1: [{"field": "region", "reason": "unseen"}]}))
+    found = batch([make_record(warnings={1: [{"field": "region", "reason": "unseen"}]})]).rows()
 
     assert found[0] == PredictionRow(
         id="a",
@@ -66,7 +66,7 @@ def test_each_row_of_a_record_becomes_a_prediction() -> None:
 def test_failed_call_has_rows_without_predictions() -> None:
     record = make_record(predictions=[None, None], scores=[None, None], probabilities=None, status="error", error="no answer")
 
-    found = rows(decode(encode(record)))
+    found = batch([decode(encode(record))]).rows()
 
     assert [(row.prediction, row.score, row.probabilities, row.status, row.error) for row in found] == [
         (None, None, None, "error", "no answer")
@@ -76,7 +76,7 @@ def test_failed_call_has_rows_without_predictions() -> None:
 def test_not_a_number_becomes_missing() -> None:
     record = decode(encode(make_record(features=[[float("nan"), float("inf")], [1.0, 2.0]])))
 
-    assert rows(record)[0].features == "[null,null]"
+    assert batch([record]).row(0).features == "[null,null]"
 
 
 def test_integer_beyond_64_bits_is_kept_as_a_float() -> None:
@@ -140,4 +140,70 @@ def test_reader_of_today_reads_a_record_with_later_fields() -> None:
 @pytest.mark.parametrize("at", [float("nan"), float("inf"), 1e300])
 def test_time_out_of_range_is_a_bad_record(at: float) -> None:
     with pytest.raises(BadRecord):
-        rows(make_record(at=at))
+        decode(encode(make_record(at=at)))
+
+
+# ---------------------------------------------------------------------------------------------- many records
+
+
+def alone(record: LogRecord) -> list[PredictionRow]:
+    """The rows of a record, spelled out."""
+    return [
+        PredictionRow(
+            id=record.ids[index],
+            at=datetime.fromtimestamp(record.at, UTC),
+            model=record.model,
+            version=record.version,
+            role=record.role,
+            features=msgspec.json.encode(record.features[index]).decode(),
+            prediction=record.predictions[index],
+            score=record.scores[index],
+            probabilities=msgspec.json.encode(record.probabilities[index]).decode() if record.probabilities else None,
+            latency_ms=record.latency_ms,
+            status=record.status,
+            error=record.error,
+            subject=record.subject,
+            shadow_of=record.shadow_of[index] if record.shadow_of else None,
+            segment=record.segment,
+            reason=record.reason,
+            warnings=msgspec.json.encode(record.warnings[index]).decode() if record.warnings and index in record.warnings else None,
+        )
+        for index in range(len(record.ids))
+    ]
+
+
+SINGLE = make_record(
+    ids=["s"], features=[["line\nbreak\u2028\r", "\0"]], predictions=[None], scores=[0.5], probabilities=[[1.0]], shadow_of=["a"]
+)
+EMPTY = make_record(ids=[], features=[], predictions=[], scores=[], probabilities=[])
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [],
+        [EMPTY],
+        [SINGLE, SINGLE],
+        [make_record()],
+        [EMPTY, make_record(warnings={1: ["odd"]})],  # as many rows as records
+        [
+            make_record(probabilities=None, warnings={0: ["odd"], 7: ["of no row"]}),
+            SINGLE,
+            make_record(at=12.5, shadow_of=["x", "y"]),
+        ],
+        [make_record(version="3", subject=None, error="late", status="timeout", latency_ms=None), SINGLE],
+    ],
+    ids=["none", "empty", "singles", "several rows", "empty and several", "mixed", "failed and single"],
+)
+def test_batch_holds_the_rows_of_its_records_in_their_order(records: list[LogRecord]) -> None:
+    found = batch(records)
+
+    assert found.rows() == [row for record in records for row in alone(record)]
+    assert found.values == [row for record in records for row in record.features]
+
+
+@given(st.floats(-62_135_596_800, 253_402_300_798))
+def test_time_is_rounded_as_datetime_rounds(at: float) -> None:
+    record = decode(encode(make_record(at=at)))
+
+    assert batch([record]).row(0).at == datetime.fromtimestamp(at, UTC)

@@ -18,6 +18,7 @@ from storage.layouts import (
     NUMERIC_BINS,
     add_labels,
     add_predictions,
+    bin_counts,
     bin_indices,
     build_layout,
     category_text,
@@ -180,6 +181,33 @@ def test_a_category_has_one_text_however_it_is_spelled(value: Scalar, text: str)
 
 def test_numpy_scalars_are_spelled_as_python_ones() -> None:
     assert [category_text(value) for value in (np.int64(3), np.float64(3.0), np.bool_(True))] == ["3", "3", "true"]  # type: ignore[arg-type]
+
+
+@given(columns, columns)
+@example([0.0, -0.0], [0.0, -0.0, 5e-324, math.nan, None, math.inf, -math.inf])
+@example([], [])
+@example([], [math.nan, 1.0])
+def test_counted_numbers_are_those_of_their_bins(reference: list[Any], column: list[Any]) -> None:
+    bins = numeric_bins(reference)
+
+    assert bin_counts(bins, column).tolist() == np.bincount(bin_indices(bins, column), minlength=bins.size).tolist()
+
+
+texts = st.sampled_from(["1", "true", "a", "b", None])
+spellings = st.sampled_from(["1", "true", "a", None, 1, 1.0, True, False, 0, 2.5])
+
+
+@given(st.lists(spellings, max_size=30), st.one_of(st.lists(texts, max_size=60), st.lists(spellings, max_size=60)))
+def test_counted_categories_are_those_of_their_bins(reference: list[Any], column: list[Any]) -> None:
+    bins = categorical_bins(reference)
+
+    assert bin_counts(bins, column).tolist() == np.bincount(bin_indices(bins, column), minlength=bins.size).tolist()
+
+
+@pytest.mark.parametrize("column", [["a lot"], [[1]], [[1], [2]], [{}]])
+def test_what_is_no_column_of_numbers_is_not_counted(column: list[Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        bin_counts(numeric_bins([1.0, 2.0]), column)
 
 
 def test_unknown_and_missing_classes_come_last() -> None:

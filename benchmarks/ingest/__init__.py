@@ -1,0 +1,1 @@
+"""How fast one uploader brings spooled predictions into SQL."""
