@@ -9,7 +9,7 @@ bring one half do not see each other). Labels of failed predictions are marked a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
