@@ -12,12 +12,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from collector.jobs import LIVE
 from collector.outcome import Outcome
 from collector.settings import CollectorSettings
 from collector.statistics.health import SAMPLE_RATIO_ALPHA, sample_ratio_p, sequential_sample_ratio_p
 from collector.statistics.paired import disagreement
 from collector.statistics.trial import Terms
+from collector.traffic import LIVE
 from storage import deployments, metrics, registry, rollups, splits, trials
 from storage.engine import DatabaseUnavailable, reading
 from storage.records import Deployment, JobRun, MetricPoint, Role, Verdict

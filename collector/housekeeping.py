@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from collector.jobs import now_utc
-from collector.outcome import Outcome
+from collector.outcome import Outcome, now_utc
 from collector.settings import CollectorSettings
 from storage import archive, compaction, registry, retention
 from storage.engine import DatabaseUnavailable, reading, writing

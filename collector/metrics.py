@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
-from collector.jobs import now_utc
+from collector.outcome import now_utc
 from collector.probes import gpu_loads, host_totals
 from collector.settings import CollectorSettings
 from storage import jobs as job_runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from sqlalchemy import Connection
@@ -29,3 +29,8 @@ class Job(Protocol):
 
     def gather(self, now: datetime, previous: JobRun | None, keep: Callable[[], None]) -> Outcome | None:
         """What is to be written; None where nothing was due."""
+
+
+def now_utc() -> datetime:
+    """The present; the one place where the collector reads the clock."""
+    return datetime.now(UTC)

@@ -13,12 +13,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from collector.jobs import LIVE, Served, load_served
 from collector.judging import Subject
 from collector.outcome import Outcome
 from collector.sample_points import Sample, SamplePolicy, multivariate, quality_points
 from collector.settings import CollectorSettings
 from collector.statistics.verdict import alpha_for_budget
+from collector.traffic import LIVE, Served, load_served
 from collector.windows import Window, WindowPlan, due_windows
 from storage import metrics, registry, rollups, samples
 from storage.constraints import constraints_of

@@ -18,9 +18,10 @@ from apscheduler.triggers.interval import IntervalTrigger
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from collector.jobs import ResourcesJob, make_jobs, now_utc
+from collector.jobs import make_jobs
 from collector.metrics import Exporter
-from collector.outcome import Job, Outcome
+from collector.outcome import Job, Outcome, now_utc
+from collector.resources_job import ResourcesJob
 from collector.settings import CollectorSettings
 from storage import jobs as job_runs
 from storage import leases

@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem_and_nothing_is_lost(engine
 
 def test_the_job_waits_while_a_command_archives(engine: Engine, database_url: str, home: Path) -> None:
     bench = make_bench(engine, database_url, home, retention_raw="30d")
-    from collector.jobs import now_utc
+    from collector.outcome import now_utc
 
     with sole_keeper(engine, "cli", now_utc):
         bench.run(NOW + timedelta(days=40), "retention")

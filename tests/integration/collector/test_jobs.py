@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from collector.jobs import StatisticsJob, make_jobs
+from collector.jobs import make_jobs
 from collector.schedule import Runner
 from collector.settings import CollectorSettings
+from collector.statistics_job import StatisticsJob
 from storage import deployments, jobs, leases, metrics
 from storage.engine import reading, writing
 from storage.records import JobRun, MetricPoint, Mode, Verdict

@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
-from collector.jobs import now_utc
 from collector.metrics import Exporter
+from collector.outcome import now_utc
 from collector.schedule import run
 from collector.settings import CollectorSettings
 from storage import deployments, jobs, metrics
