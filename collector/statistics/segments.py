@@ -11,7 +11,8 @@ from scipy.special import ndtr
 from scipy.stats import hypergeom
 
 from collector.statistics.intervals import wilson, z_value
-from storage.records import Floats, LabelCounts, Verdict
+from collector.statistics.multiplicity import benjamini_hochberg
+from storage.records import LabelCounts, Verdict
 
 Interval = tuple[float, float]
 
@@ -78,25 +79,12 @@ def weak_segments(
     is_error = not whole.confusion.size
     sides = {name: (_side(part), _rest(whole, part)) for name, part in parts.items()}
     sides = {name: (part, rest) for name, (part, rest) in sides.items() if part.n and rest.n}
-    p_values = np.array([_p_worse(part, rest, is_error=is_error) for part, rest in sides.values()])
+    p_values = [_p_worse(part, rest, is_error=is_error) for part, rest in sides.values()]
     gaps = [
         _gap(name, *pair, p, adjusted, is_error=is_error, tolerance=tolerance, alpha=alpha, min_labels=min_labels)
-        for (name, pair), p, adjusted in zip(sides.items(), p_values, adjusted_p_values(p_values), strict=True)
+        for (name, pair), p, adjusted in zip(sides.items(), p_values, benjamini_hochberg(p_values), strict=True)
     ]
     return sorted(gaps, key=lambda gap: (-gap.loss, gap.segment))
-
-
-def adjusted_p_values(p_values: Floats) -> Floats:
-    """Benjamini and Hochberg's: the smallest false discovery rate at which each would be a finding.
-
-    >>> adjusted_p_values(np.array([0.01, 0.04, 0.03])).round(3).tolist()
-    [0.03, 0.04, 0.04]
-    """
-    order = np.argsort(p_values)
-    scaled = p_values[order] * p_values.size / np.arange(1, p_values.size + 1)
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
-    return adjusted
 
 
 def _side(counts: LabelCounts) -> _Side:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from collector.statistics.segments import adjusted_p_values, weak_segments, worst
+from collector.statistics.segments import weak_segments, worst
 from storage.records import Ints, LabelCounts, Verdict
 
 
@@ -76,9 +76,3 @@ def test_segment_that_is_everything_has_no_rest_to_be_compared_with() -> None:
 
     assert weak_segments(whole, {"a": whole, "empty": classified(0, 0)}, tolerance=0.05) == []
     assert worst([]) is None
-
-
-def test_adjusted_p_values_equal_scipys() -> None:
-    p = np.random.default_rng(1).uniform(size=40) ** 3
-
-    np.testing.assert_allclose(adjusted_p_values(p), stats.false_discovery_control(p))
