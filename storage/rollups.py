@@ -149,13 +149,13 @@ def add_label_counts(c: Connection, key: RollupKey, counts: LabelCounts) -> None
 def _insert_or_lock(c: Connection, key: RollupKey, values: dict[str, Any]) -> AnyRow | None:
     """None where the counts were inserted as a new row, else the row that is there, locked until the transaction ends."""
     locked = select(*_COUNTS).where(*_at_key(key)).with_for_update()
-    stored = c.execute(locked).one_or_none()
-    if stored is not None:
-        return stored
     row = {column.name: getattr(key, column.name) for column in _KEY} | {"layout_id": key.layout_id} | values
-    if insert_new(c, rollups, row, key=[column.name for column in _KEY]):
-        return None
-    return c.execute(locked).one()  # another transaction of this writer was quicker
+    while True:  # another transaction may insert the row, or compaction take it away, between any two of these statements
+        stored = c.execute(locked).one_or_none()
+        if stored is not None:
+            return stored
+        if insert_new(c, rollups, row, key=[column.name for column in _KEY]):
+            return None
 
 
 def _at_key(key: RollupKey) -> list[Any]:
