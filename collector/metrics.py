@@ -28,7 +28,7 @@ from storage.records import JobRun, MetricPoint, Verdict
 
 _logger = logging.getLogger(__name__)
 
-DRIFT = {"drift_ks": "ks", "drift_psi": "psi", "drift_js": "js"}
+DRIFT = {"drift_ks": "ks", "drift_psi": "psi", "drift_js": "js", "drift_rank_shift": "rank_shift"}
 """Metric names in ``metrics`` and the value of the label ``statistic``."""
 DETECTING = (*DRIFT, "drift_missing", "drift_unseen", "drift_out_of_range")
 PERFORMANCE = (

@@ -346,6 +346,7 @@ def _verdict_rows(
         "psi": drift.psi,
         "js": drift.js,
         "ks": drift.ks,
+        "shift": None,  # not kept with the distances: the point says it
         "missing": drift.missing_current,
         "unseen": drift.unseen_share,
         "out_of_range": drift.out_of_range_share,
@@ -353,9 +354,13 @@ def _verdict_rows(
     rows: list[tuple[str, ...]] = []
     for name, value in values.items():
         metric = drifts.STATISTICS[name][1 if feature == drifts.SCORE else 0]
-        if value is None or metric is None:
+        if metric is None:
             continue
         judged = _judged(metric, version, feature, span)
+        if value is None and name == "shift" and judged:
+            value = judged.value
+        if value is None:
+            continue
         verdict = (
             f"{VERDICT_SIGNS[judged.verdict]} {texts.word('verdict', judged.verdict)}" if judged else texts("drift.not_judged")
         )
