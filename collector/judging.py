@@ -79,9 +79,12 @@ class Judging:
 
 
 def number_of_tests(layout: Layout, calibration: Calibration) -> float:
-    """Independent tests of one window: as calibrated, or all of them counted in full."""
+    """Independent tests of one window: as calibrated, or all of them counted in full.
+
+    Performance keeps the part of the budget that ``Judging.policy`` gives it, which counts its tests among all.
+    """
     counted = len(layout.features) * FEATURE_TESTS + PREDICTION_TESTS
-    return (calibration.tests or counted) + PERFORMANCE_TESTS
+    return (calibration.tests or counted) * (counted + PERFORMANCE_TESTS) / counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

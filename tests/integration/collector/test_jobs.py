@@ -85,9 +85,9 @@ def test_a_shifted_feature_is_drift_and_the_others_are_not(bench: Bench) -> None
 
 
 def test_a_weak_shift_is_drift_once_a_window_repeats_it_and_until_it_clears(bench: Bench) -> None:
-    """Each window of 400 rows is shifted by about a quarter of a deviation; the last ones are not shifted at all."""
-    send(bench.engine, predictions(NOW - 5 * MINUTE, 300, 400, income=0.27))
-    send(bench.engine, predictions(NOW, 300, 400, income=0.27, seed=1))
+    """Each window of 400 rows is shifted by 0.3 deviations; the last ones are not shifted at all."""
+    send(bench.engine, predictions(NOW - 5 * MINUTE, 300, 400, income=0.3))
+    send(bench.engine, predictions(NOW, 300, 400, income=0.3, seed=1))
     send(bench.engine, predictions(NOW + 5 * MINUTE, 300, 400, income=0.0, seed=2))
 
     bench.run(NOW + timedelta(seconds=6))
@@ -127,6 +127,9 @@ def test_everything_that_a_window_of_traffic_gives_is_written_once(bench: Bench)
         "drift_missing": 3,
         "drift_unseen": 1,
         "drift_out_of_range": 2,
+        "drift_mean_shift": 2,
+        "drift_wasserstein": 2,
+        "drift_chi2": 1,
         "drift_share": 1,
         "prediction_mean": 1,
         "prediction_std": 1,
