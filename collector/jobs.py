@@ -67,10 +67,11 @@ MOST_RECORDED = 5000
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, comparisons, samples, the sweep of labels, uptime, resources, housekeeping."""
+    """Every job of a collector: one or two per window length, comparisons, samples, the sweep of labels, uptime, resources, housekeeping."""
     from collector.comparison_job import ComparisonJob  # which stands on this module
     from collector.housekeeping import CompactionJob, RetentionJob  # which imports this module's vocabulary
     from collector.sample_jobs import SampleJob  # here, because it builds on this module
+    from collector.segments_job import SegmentsJob  # so does this one
 
     plans = settings.plans
     judging = settings.judging
@@ -79,6 +80,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     ]
     return [
         *statistics,
+        *(SegmentsJob(engine=engine, settings=settings, plan=plan) for plan in plans if settings.segment_fields.names),
         ComparisonJob(engine=engine, settings=settings),
         SampleJob(engine=engine, settings=settings),
         LabelSweep(settings=settings),
@@ -224,6 +226,7 @@ class StatisticsJob:
             names=DOUBTED_BY,
             model=served.layout.model,
             version=served.version,
+            segment="",
             window_seconds=self.plan.seconds,
             start=end - max(self.settings.restate_labels, RECORD_LENGTHS * self.plan.length),
             end=end,
@@ -243,6 +246,7 @@ class StatisticsJob:
             names=[name],
             model=served.layout.model,
             version=served.version,
+            segment="",
             window_seconds=self.plan.seconds,
             start=start,
             end=end,
