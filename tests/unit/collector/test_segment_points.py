@@ -28,7 +28,7 @@ def points(parts: dict[str, LabelCounts], *, mature: bool = True, is_regression:
     whole = empty_label_counts(layout)
     for part in parts.values():
         whole = add_labels(whole, part)
-    found = gap_points(subject_of(layout), whole, parts, JUDGING, mature=mature, arrived=0.4)
+    found = gap_points(subject_of(layout, None), whole, parts, JUDGING, mature=mature, arrived=0.4)
     assert {point.name for point in found} <= {"segment_gap"}
     return {point.segment: point for point in found}
 
