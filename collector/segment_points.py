@@ -19,6 +19,9 @@ def gap_points(
 ) -> list[MetricPoint]:
     """The gap of each segment that has labels, and before them one point, without a segment, for the worst of all.
 
+    A value is beyond its threshold where the verdict is drift, and nowhere else: rules compare the two. So the threshold is
+    the tolerance, or the value itself where that is beyond the tolerance without being significant.
+
     ``subject`` is the whole; ``whole`` counts all its labels, and none means no points. While the window's labels are not
     ``mature``, nothing is judged. Together the segments of a window are one test of the model's budget of false alarms.
     """
@@ -38,9 +41,6 @@ def gap_points(
 
 
 def _point(subject: Subject, gap: SegmentGap, judging: Judging, basis: str) -> MetricPoint:
-    is_enough = gap.verdict is not Verdict.INSUFFICIENT
-    tolerances = judging.tolerances
-    limit = tolerances.error_share * gap.rest if is_regression(subject.layout) else -tolerances.score
     lower, upper = gap.interval
     point = replace(subject, segment=gap.segment).point(
         NAME,
@@ -50,10 +50,17 @@ def _point(subject: Subject, gap: SegmentGap, judging: Judging, basis: str) -> M
         p_value=gap.adjusted_p,
         n_current=gap.n,
         n_reference=gap.n_rest,
-        threshold=limit if is_enough else None,
         verdict=gap.verdict,
+        basis=basis,
     )
-    return replace(point, basis=basis if is_enough else f"fewer than {judging.min_labels} labels in the segment or the rest")
+    if gap.verdict is Verdict.INSUFFICIENT:
+        return replace(point, basis=f"fewer than {judging.min_labels} labels in the segment or the rest")
+    is_loss = is_regression(subject.layout)
+    limit = judging.tolerances.error_share * gap.rest if is_loss else -judging.tolerances.score
+    is_beyond = gap.difference > limit if is_loss else gap.difference < limit
+    if is_beyond and gap.verdict is Verdict.OK:
+        return replace(point, threshold=gap.difference, basis="beyond the tolerance, but may be chance")
+    return replace(point, threshold=limit)
 
 
 def _summary(subject: Subject, whole: LabelCounts, gaps: list[SegmentGap], points: list[MetricPoint]) -> MetricPoint:
@@ -66,5 +73,5 @@ def _summary(subject: Subject, whole: LabelCounts, gaps: list[SegmentGap], point
     if chosen is None:
         basis = "no segment and its rest have enough labels"
         return subject.point(NAME, None, n_current=whole.rows, verdict=Verdict.INSUFFICIENT, basis=basis)
-    basis = f"{chosen.segment}, worst of {len(judged)} segments"
+    basis = f"{chosen.segment}, worst of {len(gaps)} segments"
     return replace(chosen, segment="", n_current=whole.rows, n_reference=None, basis=basis)
