@@ -82,6 +82,7 @@ METRICS: dict[str, MetricWords] = {
         estimated_accuracy=("estimated accuracy", Unit.SHARE),
         estimated_roc_auc="estimated ROC AUC",
         estimated_mae="estimated mean absolute error",
+        segment_gap="gap between a segment and the rest",
         label_coverage=("share of predictions with a label", Unit.SHARE),
         label_delay_seconds=("delay of the labels", Unit.SECONDS),
         requests_per_second=("requests per second", Unit.PER_SECOND),
@@ -119,7 +120,7 @@ METRICS: dict[str, MetricWords] = {
 LABELLED = frozenset(
     [
         *["accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error"],
-        *["mae", "rmse", "r2", "label_delay_seconds", "concept_drift"],
+        *["mae", "rmse", "r2", "label_delay_seconds", "concept_drift", "segment_gap"],
     ]
 )
 """Metrics that need labels, which come late: the newest window that has enough of them may have ended a while ago."""

@@ -118,6 +118,7 @@ def store(model: str, found: list[Label]) -> dict[str, int]:
                     writer=f"cli:{socket.gethostname()}",
                     bucket_seconds=settings.rollup_seconds,
                     now=now(),
+                    segments=settings.segment_fields,
                 )
             for name in counts:
                 counts[name] += getattr(receipt, name)

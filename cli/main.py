@@ -14,7 +14,21 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from cli import alerting, comparison, constraints, database, deployments, doctor, drift, keys, labels, models, references, services
+from cli import (
+    alerting,
+    comparison,
+    constraints,
+    database,
+    deployments,
+    doctor,
+    drift,
+    keys,
+    labels,
+    models,
+    references,
+    segments,
+    services,
+)
 from cli.demo import command as demo
 from cli.errors import EXIT_INTERRUPTED, EXIT_PROBLEM, EXIT_USAGE, exit_code_of
 
@@ -48,6 +62,7 @@ def root(
 for module in (services, demo, labels, comparison, drift, doctor):
     module.add_to(app)
 constraints.add_to(models.app)
+segments.add_to(models.app)
 for name, group in (
     ("models", models.app),
     ("deploy", deployments.app),

@@ -141,7 +141,8 @@ def _recompute_one(
     from storage.recompute import DayIncomplete, recompute_day
 
     try:
-        done.append(recompute_day(engine, *part, from_archives=from_archives, bucket_seconds=settings.rollup_seconds))
+        bucket_seconds, segments = settings.rollup_seconds, settings.segment_fields
+        done.append(recompute_day(engine, *part, from_archives=from_archives, bucket_seconds=bucket_seconds, segments=segments))
     except (DayIncomplete, ArchiveError, MisfitRows) as error:
         left.append(str(error))
 

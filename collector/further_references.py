@@ -18,9 +18,9 @@ from storage.layouts import add_predictions, empty_prediction_counts
 from storage.records import Deployment, Exclusion, Layout, MetricPoint, ModelReference, PredictionCounts, ReferenceKind
 
 
-def segment_of(reference: ModelReference) -> str:
-    """The segment of the points that were computed against this reference."""
-    return f"reference={reference.name}"
+def segment_of(reference: ModelReference, segment: str = "") -> str:
+    """The segment of the points that were computed against this reference: of all rows, or of a segment of them."""
+    return f"{segment},reference={reference.name}" if segment else f"reference={reference.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,10 @@ class FurtherReferences:
         )
 
     def points(self, c: Connection, subject: Subject, current: PredictionCounts, judging: Judging) -> list[MetricPoint]:
-        """The drift of the window's counts from each reference; insufficient data where a reference is empty or too small."""
+        """The drift of the window's counts from each reference; insufficient data where a reference is empty or too small.
+
+        The counts of a segment are held against the same segment of the reference.
+        """
         found: list[MetricPoint] = []
         if subject.profile is None or current.rows <= current.errors + current.timeouts:
             return found
@@ -50,7 +53,7 @@ class FurtherReferences:
             counts = self._counts(c, subject, reference)
             if counts is not None:
                 profile = replace(subject.profile, counts=counts, rows=counts.rows - counts.errors - counts.timeouts)
-                held = replace(subject, profile=profile, segment=segment_of(reference))
+                held = replace(subject, profile=profile, segment=segment_of(reference, subject.segment))
                 found += drift_points(held, current, judging)
         return found
 
@@ -63,7 +66,9 @@ class FurtherReferences:
         for span in reference_spans(reference, subject.window, self.exclusions, bucket_seconds=self.bucket_seconds):
             start, end = rollups.narrowed(c, subject.layout, version, span.start, span.end)
             if start < end:
-                counts = add_predictions(counts, rollups.read_predictions(c, subject.layout, version, start, end))
+                counts = add_predictions(
+                    counts, rollups.read_predictions(c, subject.layout, version, start, end, segment=subject.segment)
+                )
         return counts
 
     def _version(self, c: Connection, layout: Layout, version: str, reference: ModelReference) -> str | None:

@@ -11,13 +11,14 @@ from collector.label_sweep import LabelSweep
 from collector.outcome import Job
 from collector.resources_job import ResourcesJob
 from collector.sample_jobs import SampleJob
+from collector.segments_job import SegmentsJob
 from collector.settings import CollectorSettings
 from collector.statistics_job import StatisticsJob
 from collector.uptime import UptimeJob
 
 
 def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
-    """Every job of a collector: one per window length, comparisons, samples, the sweep of labels, uptime, resources, housekeeping."""
+    """Every job of a collector: one or two per window length, comparisons, samples, the sweep of labels, uptime, resources, housekeeping."""
     plans = settings.plans
     judging = settings.judging
     statistics = [
@@ -25,6 +26,7 @@ def make_jobs(engine: Engine, settings: CollectorSettings) -> list[Job]:
     ]
     return [
         *statistics,
+        *(SegmentsJob(engine=engine, settings=settings, plan=plan) for plan in plans if settings.segment_fields.names),
         ComparisonJob(engine=engine, settings=settings),
         SampleJob(engine=engine, settings=settings),
         LabelSweep(settings=settings),

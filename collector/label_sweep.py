@@ -36,6 +36,9 @@ class LabelSweep:
 
     def _sweep(self, c: Connection) -> None:
         lookup = registry.LayoutLookup(c)
-        counted = labels.sweep_labels(c, lookup, writer="collector", bucket_seconds=self.settings.rollup_seconds, limit=SWEEP_LIMIT)
+        bucket_seconds, segments = self.settings.rollup_seconds, self.settings.segment_fields
+        counted = labels.sweep_labels(
+            c, lookup, writer="collector", bucket_seconds=bucket_seconds, limit=SWEEP_LIMIT, segments=segments
+        )
         if counted:
             _logger.info("labels counted late", extra={"labels": counted})

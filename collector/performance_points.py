@@ -49,7 +49,7 @@ def performance_points(
     if not labels.rows:
         return points
     judged = _quality_points(subject, labels, judging) + concept_points(subject, labels, judging)
-    points += judged if mature else [_immature(point, arrived or 0.0) for point in judged]
+    points += judged if mature else [immature(point, arrived or 0.0) for point in judged]
     delay = delay_quantile_seconds(labels.delay, 0.5)
     if delay is not None:
         points.append(subject.point("label_delay_seconds", delay, n_current=labels.rows))
@@ -61,7 +61,8 @@ def waits_for_labels(point: MetricPoint | None) -> bool:
     return point is not None and point.basis.startswith(IMMATURE)
 
 
-def _immature(point: MetricPoint, arrived: float) -> MetricPoint:
+def immature(point: MetricPoint, arrived: float) -> MetricPoint:
+    """The point of a window whose labels are still arriving: its value without a verdict."""
     basis = f"{IMMATURE}: usually {arrived:.0%} of them have come by now"
     return replace(point, verdict=Verdict.INSUFFICIENT, threshold=None, detectable=None, basis=basis)
 

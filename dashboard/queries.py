@@ -192,10 +192,18 @@ def shadow_pairs(model: str, a: str, b: str, start: datetime, end: datetime) -> 
 def points(
     names: tuple[str, ...], model: str, version: str, window_seconds: int | None, start: datetime, end: datetime
 ) -> list[MetricPoint]:
-    """The points of some metrics, oldest first."""
+    """The points of some metrics over all rows, against the training data, oldest first."""
     return _read(
         lambda c: metrics.read_points(
-            c, names=names, model=model, version=version, window_seconds=window_seconds, start=start, end=end, limit=MAX_POINTS
+            c,
+            names=names,
+            model=model,
+            version=version,
+            segment="",
+            window_seconds=window_seconds,
+            start=start,
+            end=end,
+            limit=MAX_POINTS,
         )
     )
 

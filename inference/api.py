@@ -119,6 +119,7 @@ def _record_labels(runtime: Runtime, model: str, body: bytes) -> LabelReceipt:
             writer=runtime.label_writer,
             bucket_seconds=runtime.settings.rollup_seconds,
             now=now,
+            segments=runtime.settings.segment_fields,
         )
 
 

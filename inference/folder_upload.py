@@ -29,6 +29,7 @@ from storage.migrate import SchemaMismatch, require_current
 from storage.predictions import ROWS_AT_ONCE, MisfitRows, RecordReceipt, UnknownVersion, record_batches
 from storage.records import Layout, PredictionRow
 from storage.registry import LayoutLookup
+from storage.segment_fields import NO_SEGMENTS, SegmentFields
 from storage.spools import load_position, save_position
 
 PATIENCE = 30
@@ -87,11 +88,13 @@ class FolderUpload:
         layouts: dict[tuple[str, str], Layout],
         read_bytes: int = READ_BYTES,
         writer_check_seconds: float = WRITER_CHECK_SECONDS,
+        segments: SegmentFields = NO_SEGMENTS,
     ) -> None:
         self._engine = engine
         self._folder = folder
         self._bucket_seconds = bucket_seconds
         self._layouts = layouts
+        self._segments = segments
         self._read_bytes = read_bytes
         self._reader = SpoolReader(folder, read_bytes=read_bytes, writer_check_seconds=writer_check_seconds)
         self._writer = ""
@@ -169,7 +172,9 @@ class FolderUpload:
                 rejected.extend(piece.rejected + strangers)
                 yield rows
 
-        receipt = record_batches(c, known(), layout_of, writer=self._writer, bucket_seconds=self._bucket_seconds)
+        receipt = record_batches(
+            c, known(), layout_of, writer=self._writer, bucket_seconds=self._bucket_seconds, segments=self._segments
+        )
         return receipt, rejected
 
     def _isolate(self, rows: PredictionBatch, tally: Tally) -> list[Rejected]:

@@ -29,6 +29,7 @@ from inference.upload_status import UploadStatus, read_status, write_status
 from storage.engine import DatabaseUnavailable
 from storage.migrate import SchemaMismatch, open_database
 from storage.records import Layout
+from storage.segment_fields import NO_SEGMENTS, SegmentFields
 
 LOCK_FILE = "uploader.lock"
 LOCK_SECONDS = 0.5
@@ -73,12 +74,14 @@ class Uploader:
         bucket_seconds: int = 60,
         read_bytes: int = READ_BYTES,
         writer_check_seconds: float = WRITER_CHECK_SECONDS,
+        segments: SegmentFields = NO_SEGMENTS,
     ) -> None:
         self._engine = engine
         self._root = root
         self._bucket_seconds = bucket_seconds
         self._read_bytes = read_bytes
         self._writer_check_seconds = writer_check_seconds
+        self._segments = segments
         self._layouts: dict[tuple[str, str], Layout] = {}
         self._uploads: dict[Path, FolderUpload] = {}
         self.status = msgspec.structs.replace(read_status(root), pid=os.getpid(), database="unknown", hindrance=None)
@@ -115,6 +118,7 @@ class Uploader:
                 layouts=self._layouts,
                 read_bytes=self._read_bytes,
                 writer_check_seconds=self._writer_check_seconds,
+                segments=self._segments,
             )
         return upload
 
@@ -152,7 +156,8 @@ def run(settings: InferenceSettings) -> int:
     with _as_process(ending), suppress(_Stopped), _only_uploader(root, ending):
         engine = _open_database(settings, root, ending)
         try:
-            _upload_until_stopped(Uploader(engine, root, bucket_seconds=settings.rollup_seconds), root, ending)
+            uploader = Uploader(engine, root, bucket_seconds=settings.rollup_seconds, segments=settings.segment_fields)
+            _upload_until_stopped(uploader, root, ending)
         finally:
             engine.dispose()
     return 0

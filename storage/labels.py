@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -21,6 +22,8 @@ from storage.layouts import count_labels
 from storage.records import Label, LabelCounts, LabelReceipt, Layout, RollupKind, Status
 from storage.rollups import LayoutOf, RollupKey, add_label_counts, bucket_start
 from storage.schema import labels, predictions
+from storage.segment_fields import NO_SEGMENTS, SegmentFields
+from storage.segments import SegmentCounting
 
 _AT_ONCE = 2000
 
@@ -44,6 +47,8 @@ class Pair(Protocol):
     def label(self) -> str: ...
     @property
     def received_at(self) -> datetime: ...
+    @property
+    def segment(self) -> str: ...
 
 
 def record_labels(
@@ -55,6 +60,7 @@ def record_labels(
     writer: str,
     bucket_seconds: int,
     now: datetime,
+    segments: SegmentFields = NO_SEGMENTS,
 ) -> LabelReceipt:
     """Stores the labels of a model's predictions, and counts those whose prediction is there.
 
@@ -67,11 +73,19 @@ def record_labels(
         ids = _insert_new(c, model, part, now)
         accepted += len(ids)
         duplicates += len(part) - len(ids)
-        counted += _count(c, ids, layout_of, writer, bucket_seconds)
+        counted += _count(c, ids, layout_of, writer, bucket_seconds, segments)
     return LabelReceipt(accepted=accepted, duplicates=duplicates, unknown=accepted - counted)
 
 
-def sweep_labels(c: Connection, layout_of: LayoutOf, *, writer: str, bucket_seconds: int, limit: int = 5000) -> int:
+def sweep_labels(
+    c: Connection,
+    layout_of: LayoutOf,
+    *,
+    writer: str,
+    bucket_seconds: int,
+    limit: int = 5000,
+    segments: SegmentFields = NO_SEGMENTS,
+) -> int:
     """Counts labels that were left uncounted though their prediction is there; returns how many. Several may sweep at once."""
     left = (
         select(labels.c.prediction_id)
@@ -80,13 +94,21 @@ def sweep_labels(c: Connection, layout_of: LayoutOf, *, writer: str, bucket_seco
         .limit(limit)
         .with_for_update(of=labels, skip_locked=True)
     )
-    return _count(c, c.scalars(left).all(), layout_of, writer, bucket_seconds)
+    return _count(c, c.scalars(left).all(), layout_of, writer, bucket_seconds, segments)
 
 
-def count_waiting_labels(c: Connection, ids: Sequence[str], layout_of: LayoutOf, *, writer: str, bucket_seconds: int) -> None:
+def count_waiting_labels(
+    c: Connection,
+    ids: Sequence[str],
+    layout_of: LayoutOf,
+    *,
+    writer: str,
+    bucket_seconds: int,
+    segments: SegmentFields = NO_SEGMENTS,
+) -> None:
     """Counts the labels that came before the predictions with these ids, which are in the database by now."""
     if c.execute(select(labels.c.prediction_id).where(labels.c.counted.is_(False)).limit(1)).one_or_none() is not None:
-        _count(c, ids, layout_of, writer, bucket_seconds)
+        _count(c, ids, layout_of, writer, bucket_seconds, segments)
 
 
 def _insert_new(c: Connection, model: str, new: Sequence[Label], now: datetime) -> list[str]:
@@ -104,7 +126,9 @@ def _insert_new(c: Connection, model: str, new: Sequence[Label], now: datetime) 
     return list(c.scalars(statement, rows))
 
 
-def _count(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bucket_seconds: int) -> int:
+def _count(
+    c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bucket_seconds: int, segments: SegmentFields
+) -> int:
     """Marks the labels whose prediction is there as counted, adds them to the rollups, returns how many."""
     if not ids:
         return 0
@@ -117,11 +141,11 @@ def _count(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, 
     )
     marked = c.scalars(mark).all()
     if marked:
-        _add(c, marked, layout_of, writer, bucket_seconds)
+        _add(c, marked, layout_of, writer, bucket_seconds, segments)
     return len(marked)
 
 
-def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bucket_seconds: int) -> None:
+def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bucket_seconds: int, segments: SegmentFields) -> None:
     pairs = (
         select(
             predictions.c.model,
@@ -130,20 +154,30 @@ def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bu
             predictions.c.at,
             predictions.c.prediction,
             predictions.c.score,
+            predictions.c.segment,
             labels.c.label,
             labels.c.received_at,
         )
         .join(labels, and_(labels.c.prediction_id == predictions.c.id, labels.c.model == predictions.c.model))
         .where(among(c, predictions.c.id, ids), predictions.c.status == Status.OK.value)
     )
-    count_pairs(c, c.execute(pairs), layout_of, writer=writer, bucket_seconds=bucket_seconds)
+    count_pairs(c, c.execute(pairs), layout_of, writer=writer, bucket_seconds=bucket_seconds, segments=segments)
 
 
-def count_pairs(c: Connection, pairs: Iterable[Pair], layout_of: LayoutOf, *, writer: str, bucket_seconds: int) -> None:
+def count_pairs(
+    c: Connection,
+    pairs: Iterable[Pair],
+    layout_of: LayoutOf,
+    *,
+    writer: str,
+    bucket_seconds: int,
+    segments: SegmentFields = NO_SEGMENTS,
+) -> None:
     """Adds labelled predictions, wherever they come from, to the rollups."""
     groups: dict[tuple[str, str, str, datetime], list[Pair]] = defaultdict(list)
     for row in pairs:
         groups[row.model, row.version, row.role, bucket_start(row.at, bucket_seconds)].append(row)
+    counting = SegmentCounting(c, segments)
     for (model, version, role, start), group in sorted(groups.items()):
         layout = layout_of(model, version)
         key = RollupKey(
@@ -158,6 +192,8 @@ def count_pairs(c: Connection, pairs: Iterable[Pair], layout_of: LayoutOf, *, wr
             layout_id=layout.id,
         )
         add_label_counts(c, key, _count_group(layout, group))
+        for segment, indices in sorted(counting.places(model, [row.segment for row in group]).items()):
+            add_label_counts(c, replace(key, segment=segment), _count_group(layout, [group[index] for index in indices]))
 
 
 def _count_group(layout: Layout, group: Sequence[Pair]) -> LabelCounts:

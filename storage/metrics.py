@@ -62,6 +62,7 @@ def read_points(
     model: str | None = None,
     version: str | None = None,
     feature: str | None = None,
+    segment: str | None = None,
     window_seconds: int | None = None,
     start: datetime,
     end: datetime,
@@ -71,7 +72,7 @@ def read_points(
     query = select(*_COLUMNS).where(metrics.c.at >= start, metrics.c.at < end)
     if names is not None:
         query = query.where(metrics.c.name.in_(list(names)))
-    wanted = {"model": model, "version": version, "feature": feature, "window_seconds": window_seconds}
+    wanted = {"model": model, "version": version, "feature": feature, "segment": segment, "window_seconds": window_seconds}
     query = query.where(*(metrics.c[name] == value for name, value in wanted.items() if value is not None))
     query = query.order_by(metrics.c.at.desc(), metrics.c.id.desc()).limit(limit)
     return [_point(row) for row in reversed(c.execute(query).mappings().all())]

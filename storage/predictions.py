@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -24,6 +24,8 @@ from storage.layouts import add_predictions, count_columns, count_latency, numbe
 from storage.records import Floats, Label, Layout, PredictionCounts, PredictionRow, RollupKind, Scalar, Status
 from storage.rollups import LayoutOf, RollupKey, add_prediction_counts
 from storage.schema import labels, predictions, versions
+from storage.segment_fields import NO_SEGMENTS, SegmentFields
+from storage.segments import SegmentCounting
 
 _COLUMNS = [predictions.c[name] for name in NAMES]
 ROWS_AT_ONCE = 2500
@@ -59,15 +61,27 @@ class StoredPrediction:
 
 
 def record_predictions(
-    c: Connection, rows: Sequence[PredictionRow], layout_of: LayoutOf, *, writer: str, bucket_seconds: int
+    c: Connection,
+    rows: Sequence[PredictionRow],
+    layout_of: LayoutOf,
+    *,
+    writer: str,
+    bucket_seconds: int,
+    segments: SegmentFields = NO_SEGMENTS,
 ) -> RecordReceipt:
     """As ``record_batches``, of any number of rows."""
     parts = (as_batch(rows[start : start + ROWS_AT_ONCE]) for start in range(0, len(rows), ROWS_AT_ONCE))
-    return record_batches(c, parts, layout_of, writer=writer, bucket_seconds=bucket_seconds)
+    return record_batches(c, parts, layout_of, writer=writer, bucket_seconds=bucket_seconds, segments=segments)
 
 
 def record_batches(
-    c: Connection, batches: Iterable[PredictionBatch], layout_of: LayoutOf, *, writer: str, bucket_seconds: int
+    c: Connection,
+    batches: Iterable[PredictionBatch],
+    layout_of: LayoutOf,
+    *,
+    writer: str,
+    bucket_seconds: int,
+    segments: SegmentFields = NO_SEGMENTS,
 ) -> RecordReceipt:
     """Inserts the predictions that are new and counts them, with the labels that came before them, in the caller's transaction.
 
@@ -75,24 +89,34 @@ def record_batches(
     (UnknownVersion, MisfitRows, or one of the database) the caller must roll back.
     """
     totals: _Totals = {}
+    counting = SegmentCounting(c, segments)
     inserted: list[str] = []
     seen = 0
     for batch in batches:
         new = insert_new(c, batch)
-        _count_into(totals, new, layout_of, writer, bucket_seconds)
+        _count_into(totals, new, layout_of, writer, bucket_seconds, counting)
         inserted += new.ids
         seen += len(batch)
     _add_totals(c, totals)
     if inserted:
-        count_waiting_labels(c, inserted, layout_of, writer=writer, bucket_seconds=bucket_seconds)
+        count_waiting_labels(c, inserted, layout_of, writer=writer, bucket_seconds=bucket_seconds, segments=segments)
     return RecordReceipt(inserted=len(inserted), duplicates=seen - len(inserted))
 
 
-def count_rows(c: Connection, rows: Sequence[PredictionRow], layout_of: LayoutOf, *, writer: str, bucket_seconds: int) -> None:
+def count_rows(
+    c: Connection,
+    rows: Sequence[PredictionRow],
+    layout_of: LayoutOf,
+    *,
+    writer: str,
+    bucket_seconds: int,
+    segments: SegmentFields = NO_SEGMENTS,
+) -> None:
     """Adds the rows, wherever they come from, to the rollups. Raises UnknownVersion, MisfitRows."""
     totals: _Totals = {}
+    counting = SegmentCounting(c, segments)
     for start in range(0, len(rows), ROWS_AT_ONCE):
-        _count_into(totals, as_batch(rows[start : start + ROWS_AT_ONCE]), layout_of, writer, bucket_seconds)
+        _count_into(totals, as_batch(rows[start : start + ROWS_AT_ONCE]), layout_of, writer, bucket_seconds, counting)
     _add_totals(c, totals)
 
 
@@ -141,15 +165,23 @@ def _row(row: RowMapping) -> PredictionRow:
 # ---------------------------------------------------------------------------------------------- counting
 
 
-def _count_into(totals: _Totals, batch: PredictionBatch, layout_of: LayoutOf, writer: str, bucket_seconds: int) -> None:
+def _count_into(
+    totals: _Totals, batch: PredictionBatch, layout_of: LayoutOf, writer: str, bucket_seconds: int, counting: SegmentCounting
+) -> None:
     for key, group in _groups(batch, layout_of, writer, bucket_seconds):
-        counts = _count(group, layout_of(key.model, key.version))
-        totals[key] = add_predictions(totals[key], counts) if key in totals else counts
+        _add_group(totals, key, group, layout_of(key.model, key.version))
+        for segment, indices in counting.places(key.model, group.columns["segment"]).items():
+            _add_group(totals, replace(key, segment=segment), group.take(indices), layout_of(key.model, key.version))
+
+
+def _add_group(totals: _Totals, key: RollupKey, group: PredictionBatch, layout: Layout) -> None:
+    counts = _count(group, layout)
+    totals[key] = add_predictions(totals[key], counts) if key in totals else counts
 
 
 def _add_totals(c: Connection, totals: _Totals) -> None:
     """One write per rollup, however many batches count into it."""
-    for key in sorted(totals, key=lambda key: (key.model, key.version, key.role, key.start)):
+    for key in sorted(totals, key=lambda key: (key.model, key.version, key.role, key.start, key.segment)):
         add_prediction_counts(c, key, totals[key])
 
 

@@ -26,6 +26,8 @@ from storage.registry import LayoutLookup
 from storage.resolution import DAY, floor_time
 from storage.rollups import bucket_start
 from storage.schema import archives, labels, predictions, rollups, versions
+from storage.segment_fields import NO_SEGMENTS, SegmentFields
+from storage.segments import one_writer
 
 WRITER = "recompute"
 """The writer of new rows that cannot be merged, because the rollup width does not divide the hour."""
@@ -60,6 +62,7 @@ class Labelled:
     score: float | None
     label: str
     received_at: datetime
+    segment: str
 
 
 def days_to_recompute(
@@ -83,10 +86,21 @@ def days_to_recompute(
     return sorted(found, key=lambda item: (item[2], item[0], item[1]))
 
 
-def recompute_day(engine: Engine, model: str, version: str, day: datetime, *, from_archives: bool, bucket_seconds: int) -> Recount:
+def recompute_day(
+    engine: Engine,
+    model: str,
+    version: str,
+    day: datetime,
+    *,
+    from_archives: bool,
+    bucket_seconds: int,
+    segments: SegmentFields = NO_SEGMENTS,
+) -> Recount:
     """Counts the day again. Raises DayIncomplete, ArchiveError, UnknownVersion, MisfitRows; the old counts stand then."""
     with writing(engine) as c:
         one_at_a_time(c, "compaction")  # before the table, in the order in which compaction takes the two
+        if segments.names:
+            one_writer(c, model)  # before the table too: who adds a value writes counts next
         if is_postgresql(c):
             c.execute(text("LOCK TABLE rollups IN EXCLUSIVE MODE"))
         chunks = _chunks(c, model, version, day, bucket_seconds, from_archives)
@@ -98,20 +112,28 @@ def recompute_day(engine: Engine, model: str, version: str, day: datetime, *, fr
                 rollups.c.start < day + timedelta(seconds=DAY),
             )
         )
-        return _count(c, model, version, day, chunks, bucket_seconds)
+        return _count(c, model, version, day, chunks, bucket_seconds, segments)
 
 
 Row = tuple[PredictionRow, str | None, datetime | None]
 """A prediction with its label and when that came; both are None without a label."""
 
 
-def _count(c: Connection, model: str, version: str, day: datetime, chunks: Iterator[list[Row]], bucket_seconds: int) -> Recount:
+def _count(
+    c: Connection,
+    model: str,
+    version: str,
+    day: datetime,
+    chunks: Iterator[list[Row]],
+    bucket_seconds: int,
+    segments: SegmentFields,
+) -> Recount:
     lookup = LayoutLookup(c)
     counted = labelled = 0
     for chunk in chunks:
-        count_rows(c, [row for row, _, _ in chunk], lookup, writer=WRITER, bucket_seconds=bucket_seconds)
+        count_rows(c, [row for row, _, _ in chunk], lookup, writer=WRITER, bucket_seconds=bucket_seconds, segments=segments)
         known = [pair for pair in map(_labelled, chunk) if pair is not None]
-        count_pairs(c, known, lookup, writer=WRITER, bucket_seconds=bucket_seconds)
+        count_pairs(c, known, lookup, writer=WRITER, bucket_seconds=bucket_seconds, segments=segments)
         counted += len(chunk)
         labelled += len(known)
     for kind in RollupKind:
@@ -132,6 +154,7 @@ def _labelled(found: Row) -> Labelled | None:
         score=row.score,
         label=label,
         received_at=received_at,
+        segment=row.segment,
     )
 
 

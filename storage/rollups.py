@@ -212,21 +212,37 @@ def _stored_labels(row: AnyRow, like: LabelCounts) -> LabelCounts:
 
 
 def read_predictions(
-    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, roles: Collection[str] | None = None
+    c: Connection,
+    layout: Layout,
+    version: str,
+    start: datetime,
+    end: datetime,
+    *,
+    roles: Collection[str] | None = None,
+    segment: str = "",
 ) -> PredictionCounts:
     """What the predictions of a version in ``[start, end)`` add up to; ``roles`` None means the live ones.
+
+    ``segment`` is all of them where empty, else such as ``country=de``.
 
     The window is aligned to buckets: a bucket belongs to it when its start does. Raises WindowTooFine where one of its ends
     cuts an hour or a day that is only kept as a whole; ``widened`` gives a window that can be read.
     """
-    return _sum_predictions(layout, _rows(c, layout, version, start, end, roles, RollupKind.PREDICTIONS))
+    return _sum_predictions(layout, _rows(c, layout, version, start, end, roles, RollupKind.PREDICTIONS, segment=segment))
 
 
 def read_labels(
-    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, roles: Collection[str] | None = None
+    c: Connection,
+    layout: Layout,
+    version: str,
+    start: datetime,
+    end: datetime,
+    *,
+    roles: Collection[str] | None = None,
+    segment: str = "",
 ) -> LabelCounts:
     """What the labels of a version's predictions in ``[start, end)`` add up to; otherwise as ``read_predictions``."""
-    return _sum_labels(layout, _rows(c, layout, version, start, end, roles, RollupKind.LABELS))
+    return _sum_labels(layout, _rows(c, layout, version, start, end, roles, RollupKind.LABELS, segment=segment))
 
 
 def prediction_series(
@@ -238,13 +254,14 @@ def prediction_series(
     step_seconds: int,
     *,
     roles: Collection[str] | None = None,
+    segment: str = "",
 ) -> list[tuple[datetime, PredictionCounts]]:
     """The counts of each step from ``start`` on that has any, with the start of the step.
 
     Steps of whole hours or days that begin on one cost the least. Raises WindowTooFine where steps cut an hour or a day
     that is only kept as a whole.
     """
-    rows = _rows(c, layout, version, start, end, roles, RollupKind.PREDICTIONS, widths_for(start, step_seconds))
+    rows = _rows(c, layout, version, start, end, roles, RollupKind.PREDICTIONS, widths_for(start, step_seconds), segment)
     return [(at, _sum_predictions(layout, part)) for at, part in _steps(rows, start, step_seconds)]
 
 
@@ -257,9 +274,10 @@ def label_series(
     step_seconds: int,
     *,
     roles: Collection[str] | None = None,
+    segment: str = "",
 ) -> list[tuple[datetime, LabelCounts]]:
     """The counts of each step from ``start`` on that has any labels; otherwise as ``prediction_series``."""
-    rows = _rows(c, layout, version, start, end, roles, RollupKind.LABELS, widths_for(start, step_seconds))
+    rows = _rows(c, layout, version, start, end, roles, RollupKind.LABELS, widths_for(start, step_seconds), segment)
     return [(at, _sum_labels(layout, part)) for at, part in _steps(rows, start, step_seconds)]
 
 
@@ -359,12 +377,13 @@ def _rows(
     roles: Collection[str] | None,
     kind: RollupKind,
     widths: Sequence[int] = COARSE,
+    segment: str = "",
 ) -> list[AnyRow]:
     """The rows that add up to the window, by start. Raises WindowTooFine.
 
     One statement reads the counts and what tells that they are whole, so that both are of one moment.
     """
-    of = _scope(layout, version, roles, kind)
+    of = _scope(layout, version, roles, kind, segment)
     parts = cover(start, end, widths)
     counted = select(literal(0).label("unit"), rollups.c.start, rollups.c.seconds, *_COUNTS)
     # ">" and not "!=", because an index can look for it.
@@ -375,13 +394,15 @@ def _rows(
     return sorted((row for row in found if not row.unit), key=lambda row: row.start)
 
 
-def _scope(layout: Layout, version: str, roles: Collection[str] | None, kind: RollupKind) -> list[ColumnElement[bool]]:
+def _scope(
+    layout: Layout, version: str, roles: Collection[str] | None, kind: RollupKind, segment: str = ""
+) -> list[ColumnElement[bool]]:
     return [
         rollups.c.model == layout.model,
         rollups.c.kind == kind.value,
         rollups.c.version == version,
         rollups.c.role.in_([str(role) for role in (LIVE_ROLES if roles is None else roles)]),
-        rollups.c.segment == "",
+        rollups.c.segment == segment,
     ]
 
 

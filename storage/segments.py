@@ -8,6 +8,7 @@ and not a million.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,17 +16,9 @@ from sqlalchemy import Connection, select
 
 from storage.dialects import insert_new, one_at_a_time
 from storage.schema import segment_values
+from storage.segment_fields import SegmentFields
 
 OTHER = "*other"
-MOST_VALUES = 50
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentFields:
-    """Which fields are counted by value, and how many values of each."""
-
-    names: tuple[str, ...] = ()
-    most_values: int = MOST_VALUES
 
 
 @dataclass(slots=True)
@@ -38,17 +31,16 @@ class SegmentValues:
 
     def segments(self, c: Connection, text: str) -> list[str]:
         """The segments that a prediction with this text counts into: ``field=value`` each, in the order they are declared."""
-        if not text or not self.fields.names:
-            return []
-        given = dict(part.partition("=")[::2] for part in text.split(","))
-        return [f"{name}={self._counted(c, name, given[name])}" for name in self.fields.names if name in given]
+        return [f"{name}={self._counted(c, name, value)}" for name, value in self.fields.given(text)]
 
     def _counted(self, c: Connection, name: str, value: str) -> str:
+        if value == OTHER:
+            return OTHER
         known = self._known.get(name)
         if known is None:
             known = self._known[name] = self._stored(c, name)
         if value not in known and len(known) < self.fields.most_values:
-            one_at_a_time(c, f"segments of {self.model}")  # or two writers would each add the last one that fits
+            one_writer(c, self.model)  # or two of them would each add the last one that fits
             known = self._known[name] = self._stored(c, name)
             if value not in known and len(known) < self.fields.most_values:
                 row = {"model": self.model, "field": name, "value": value}
@@ -59,6 +51,32 @@ class SegmentValues:
     def _stored(self, c: Connection, name: str) -> set[str]:
         query = select(segment_values.c.value).where(segment_values.c.model == self.model, segment_values.c.field == name)
         return set(c.scalars(query))
+
+
+@dataclass(slots=True)
+class SegmentCounting:
+    """Sorts the predictions of any model into the segments that they count into, within one transaction."""
+
+    connection: Connection
+    fields: SegmentFields
+    _models: dict[str, SegmentValues] = field(default_factory=dict)
+
+    def places(self, model: str, texts: Sequence[str]) -> dict[str, list[int]]:
+        """By segment, where in ``texts`` its predictions stand; nothing is looked at where no field is declared."""
+        found: dict[str, list[int]] = defaultdict(list)
+        if not self.fields.names:
+            return found
+        values = self._models.setdefault(model, SegmentValues(model, self.fields))
+        known = {text: values.segments(self.connection, text) for text in sorted(set(texts))}
+        for index, text in enumerate(texts):
+            for segment in known[text]:
+                found[segment].append(index)
+        return found
+
+
+def one_writer(c: Connection, model: str) -> None:
+    """Until the transaction ends, no other one adds a value to the model's segments."""
+    one_at_a_time(c, f"segments of {model}")
 
 
 def counted_segments(c: Connection, model: str, names: Iterable[str]) -> Sequence[str]:

@@ -9,11 +9,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from storage.durations import format_duration, parse_duration
+from storage.segment_fields import MOST_VALUES, SegmentFields
 
 PREFIX = "MODELWATCH_"
 TOML_FILE = Path("modelwatch.toml")
@@ -104,12 +105,33 @@ class Settings(BaseSettings):
     rollup_seconds: int = Field(
         60, ge=1, le=3600, description="Width of a rollup: no window can be shorter or begin between two of them."
     )
+    segments: str = Field(
+        "",
+        description="Fields of the `segments` of requests that are counted by value, with commas, such as `country,plan`; at most 8 (the default: none).",
+    )
+    segment_values: int = Field(
+        MOST_VALUES,
+        ge=1,
+        le=1000,
+        description="Most values of each of these fields that are counted by themselves; any further one is counted as `*other`.",
+    )
     trusted_network: bool = Field(
         False,
         description="Allows a `host` other than loopback without API keys and without sign-in: something else decides who gets in "
         "(a firewall, a proxy, a container network whose ports are published on loopback only).",
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level that is logged.")
+
+    @field_validator("segments")
+    @classmethod
+    def _check_segments(cls, value: str) -> str:
+        SegmentFields.parse(value)
+        return value
+
+    @property
+    def segment_fields(self) -> SegmentFields:
+        """What ``segments`` and ``segment_values`` declare."""
+        return SegmentFields.parse(self.segments, self.segment_values)
 
     @property
     def database(self) -> str:

@@ -27,6 +27,7 @@ from storage.records import (
     Task,
     Version,
 )
+from storage.segment_fields import NO_SEGMENTS, SegmentFields
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """The moment that tests take for the present: a whole hour."""
@@ -117,9 +118,17 @@ def register_model(
     return layout
 
 
-def record(c: Connection, rows: Sequence[PredictionRow], *, writer: str = "w1", bucket_seconds: int = 60) -> tuple[int, int]:
+def record(
+    c: Connection,
+    rows: Sequence[PredictionRow],
+    *,
+    writer: str = "w1",
+    bucket_seconds: int = 60,
+    segments: SegmentFields = NO_SEGMENTS,
+) -> tuple[int, int]:
     """Records predictions as an uploader does; returns how many were inserted and how many were duplicates."""
-    receipt = record_predictions(c, rows, registry.LayoutLookup(c), writer=writer, bucket_seconds=bucket_seconds)
+    lookup = registry.LayoutLookup(c)
+    receipt = record_predictions(c, rows, lookup, writer=writer, bucket_seconds=bucket_seconds, segments=segments)
     return receipt.inserted, receipt.duplicates
 
 

@@ -60,7 +60,7 @@ def summaries(context: page.Context) -> list[fleet.VersionSummary]:
     alerts = queries.alert_rows()
     drift: dict[tuple[str, str], list[MetricPoint]] = {}
     for point in queries.latest(DRIFT_NAMES, context.shown.start):
-        if point.role == "" and point.at <= context.shown.end:
+        if point.role == point.segment == "" and point.at <= context.shown.end:
             drift.setdefault((point.model, point.version), []).append(point)
     found = []
     for version in context.registry.versions:

@@ -29,6 +29,7 @@ from storage.records import (
     Signature,
     Task,
 )
+from storage.segment_fields import NO_SEGMENTS, SegmentFields
 from tests.factories import NOW, make_version, record
 
 SIGNATURE = Signature(
@@ -106,8 +107,9 @@ def predictions(
     role: str = "champion",
     income: float = 0.0,
     seed: int = 1,
+    segments: Sequence[str] = ("",),
 ) -> list[PredictionRow]:
-    """``n`` predictions spread evenly over ``[start, start + seconds)``."""
+    """``n`` predictions spread evenly over ``[start, start + seconds)``, of each segment in turn."""
     rows = make_rows(np.random.default_rng(seed), n, income=income)
     return [
         PredictionRow(
@@ -120,18 +122,21 @@ def predictions(
             prediction="yes" if score > 0.5 else "no",
             score=float(score),
             latency_ms=5.0 + number % 10,
+            segment=segments[number % len(segments)],
         )
         for number, (row, score) in enumerate(zip(rows, scores_of(rows), strict=True))
     ]
 
 
-def send(engine: Engine, rows: Sequence[PredictionRow]) -> None:
+def send(engine: Engine, rows: Sequence[PredictionRow], *, segments: SegmentFields = NO_SEGMENTS) -> None:
     """Records predictions as the uploader does."""
     with writing(engine) as c:
-        record(c, rows)
+        record(c, rows, segments=segments)
 
 
-def label(engine: Engine, rows: Sequence[PredictionRow], *, right: float, at: datetime) -> LabelReceipt:
+def label(
+    engine: Engine, rows: Sequence[PredictionRow], *, right: float, at: datetime, segments: SegmentFields = NO_SEGMENTS
+) -> LabelReceipt:
     """Labels for the predictions, of which the share ``right`` agrees."""
     wrong = {"yes": "no", "no": "yes"}
     found = []
@@ -141,7 +146,7 @@ def label(engine: Engine, rows: Sequence[PredictionRow], *, right: float, at: da
         found.append(Label(prediction_id=row.id, label=category_text(text if agrees else wrong[text]), at=at))
     with writing(engine) as c:
         lookup = registry.LayoutLookup(c)
-        return labels.record_labels(c, rows[0].model, found, lookup, writer="w1", bucket_seconds=60, now=at)
+        return labels.record_labels(c, rows[0].model, found, lookup, writer="w1", bucket_seconds=60, now=at, segments=segments)
 
 
 def label_truly(engine: Engine, rows: Sequence[PredictionRow], *, at: datetime, seed: int = 3) -> LabelReceipt:

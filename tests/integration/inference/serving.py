@@ -130,7 +130,7 @@ def upload(engine: Engine, settings: InferenceSettings) -> None:
 
     from inference.uploader import Uploader
 
-    uploader = Uploader(engine, settings.spool_folder, bucket_seconds=settings.rollup_seconds)
+    uploader = Uploader(engine, settings.spool_folder, bucket_seconds=settings.rollup_seconds, segments=settings.segment_fields)
     while not uploader.step(datetime.now(UTC)).is_idle:
         pass
 

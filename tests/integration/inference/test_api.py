@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from inference.settings import InferenceSettings
-from storage import deployments, registry
+from storage import deployments, registry, rollups
 from storage.engine import reading, writing
 from storage.predictions import list_predictions
 from storage.records import Mode, Role
 from storage.schema import labels as labels_table
+from storage.segments import counted_segments
 from tests.factories import NOW
 from tests.integration.inference.serving import (
     ROW,
@@ -469,3 +471,31 @@ def test_registered_but_not_served_is_503(engine: Engine, settings: InferenceSet
     assert (predict.status_code, ready.status_code) == (503, 503)
     assert "is not the one that was registered" in predict.json()["error"]
     assert "is not the one that was registered" in ready.json()["reasons"][0]
+
+
+def test_declared_segments_of_requests_are_counted_with_their_labels(engine: Engine, settings: InferenceSettings) -> None:
+    declared = settings.model_copy(update={"segments": "country"})
+
+    async def story(client: httpx.AsyncClient) -> None:
+        for country, ids in (("de", ["a", "b"]), ("fr", ["c"])):
+            body = {"instances": [ROW] * len(ids), "ids": ids, "segments": {"country": country, "device": ids[0]}}
+            assert (await client.post("/v1/models/cancer/predict", json=body)).status_code == 200
+        await client.post("/v1/models/cancer/labels", json={"labels": [{"id": "a", "label": 1}]})  # before its prediction
+        await asyncio.to_thread(upload, engine, declared)
+        await client.post("/v1/models/cancer/labels", json={"labels": [{"id": "c", "label": 0}]})
+
+    with_client(declared, story)
+
+    now = datetime.now(UTC)
+    window = (now - timedelta(hours=1), now + timedelta(hours=1))
+    with reading(engine) as c:
+        layout = registry.LayoutLookup(c)("cancer", "1")
+        assert counted_segments(c, "cancer", ["country"]) == ["country=de", "country=fr", "country=*other"]
+        counts = {
+            segment: (
+                rollups.read_predictions(c, layout, "1", *window, segment=segment).rows,
+                rollups.read_labels(c, layout, "1", *window, segment=segment).rows,
+            )
+            for segment in ("", "country=de", "country=fr", "country=*other")
+        }
+    assert counts == {"": (3, 2), "country=de": (2, 1), "country=fr": (1, 1), "country=*other": (0, 0)}

@@ -32,8 +32,8 @@ def send(
     return receipt.accepted, receipt.duplicates, receipt.unknown
 
 
-def sweep(c: Connection, **options: int) -> int:
-    return sweep_labels(c, LayoutLookup(c), writer="sweeper", bucket_seconds=60, **options)
+def sweep(c: Connection, *, limit: int = 5000) -> int:
+    return sweep_labels(c, LayoutLookup(c), writer="sweeper", bucket_seconds=60, limit=limit)
 
 
 def counts_of(c: Connection, layout: Layout, version: str = "1") -> LabelCounts:
