@@ -25,10 +25,11 @@ DOCUMENTED = set(re.findall(r"`([a-z][a-z0-9_]+)(?:\{[^`]*)?`", PAGE.read_text(e
 def test_every_metric_that_is_written_is_documented(sqlite_engine: Engine, sqlite_url: str, home: Path) -> None:
     with writing(sqlite_engine) as c:
         register(c)
-    bench = Bench(sqlite_engine, settings_for(sqlite_url, home))
-    sent = predictions(bench.now - timedelta(minutes=5), 300, 300)
-    send(sqlite_engine, sent)
-    label(sqlite_engine, sent, right=0.9, at=bench.now)
+    settings = settings_for(sqlite_url, home, segments="country")
+    bench = Bench(sqlite_engine, settings)
+    sent = predictions(bench.now - timedelta(minutes=5), 300, 300, segments=["country=de", "country=fr"])
+    send(sqlite_engine, sent, segments=settings.segment_fields)
+    label(sqlite_engine, sent, right=0.9, at=bench.now, segments=settings.segment_fields)
     for name in bench.jobs:
         bench.run(bench.now, name)
 
@@ -47,6 +48,7 @@ def test_every_metric_that_is_written_is_documented(sqlite_engine: Engine, sqlit
         "spool_oldest_seconds",
     }
     assert len(written) > 20
+    assert "segment_gap" in written
     assert (written | others) - DOCUMENTED == set()
 
 

@@ -74,7 +74,8 @@ def test_mean_error_of_a_regressor_has_its_limit_above() -> None:
 def test_gap_that_may_be_chance_is_not_beyond_its_threshold() -> None:
     found = points({"c=a": answers(60, 0.9), "c=b": answers(60, 0.8)})
 
-    assert (found["c=b"].verdict, found["c=b"].value) == (Verdict.OK, pytest.approx(-0.1))
+    assert found["c=b"].verdict is Verdict.OK
+    assert found["c=b"].value == pytest.approx(-0.1)
     assert found["c=b"].threshold == found["c=b"].value
     assert found["c=b"].basis == "beyond the tolerance, but may be chance"
     assert found["c=a"].threshold == -JUDGING.tolerances.score
