@@ -21,7 +21,7 @@ STATISTICS: dict[str, tuple[str, str | None]] = {
 }
 """What can be shown: the metric per feature, and the one of the score."""
 COLUMNS = ["feature", "at", "value", "threshold", "ratio", "verdict", "n_reference", "n_current", "p_value", "window_seconds"]
-MAX_COLUMNS = 96
+MAX_COLUMNS = 60
 FEATURES_PER_PAGE = 40
 
 _VERDICT_RANK = {Verdict.INSUFFICIENT: 0, Verdict.OK: 1, Verdict.DRIFT: 2}
