@@ -1,7 +1,7 @@
 """What the requests of one turn of the event loop log goes into the spool with one write, and their answers leave together.
 
 Waiting for the turn's end costs a request that comes alone some 10 µs. Under load it spares system calls and, more
-than that, wake-ups of the callers: over 16 connections the server answers half as many requests again (docs/benchmarks.md).
+than that, wake-ups of the callers: over 16 connections the server answers 30 to 45 % more requests (docs/benchmarks.md).
 """
 
 from __future__ import annotations
