@@ -64,25 +64,28 @@ def uploading(url: str, root: Path, failpoint: str = "") -> Iterator[subprocess.
 
 
 class Writer:
-    """The process of ``crashing_writer``."""
+    """The process of ``crashing_writer``; it goes on writing, whoever reads what it accepted, until it is killed."""
 
-    def __init__(self, root: Path, prefix: str, *, durability: str = "process", count: int = 100_000, failpoint: str = "") -> None:
+    def __init__(self, root: Path, prefix: str, *, durability: str = "process", count: int = 1_000_000, failpoint: str = "") -> None:
+        self._output = root.parent / f"{prefix}.accepted"
         module = "tests.integration.inference.crashing_writer"
         command = [sys.executable, "-m", module, str(root), durability, prefix, str(count)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment("", root, failpoint))
-        self._output = b""
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(command, stdout=output, env=environment("", root, failpoint))
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def accepted(self) -> list[str]:
         """Wait for the end; the ids that were accepted before it."""
-        assert self.process.stdout is not None
-        self._output += self.process.stdout.read()
         self.process.wait()
-        self.process.stdout.close()
-        return self._output.decode().split()
+        return self._output.read_text().split()
 
     def wait_for_first(self) -> None:
-        assert self.process.stdout is not None
-        self._output += self.process.stdout.read(1)
+        wait_until(lambda: self._output.stat().st_size > 0)
 
     def kill(self) -> list[str]:
         self.process.kill()
@@ -102,8 +105,8 @@ def test_writer_dies_at_each_step(sqlite_engine: Engine, root: Path, durability:
     with writing(sqlite_engine) as c:
         register_model(c)
 
-    writer = Writer(root, "w", durability=durability, count=20_000, failpoint=failpoint)
-    accepted = writer.accepted()
+    with Writer(root, "w", durability=durability, count=20_000, failpoint=failpoint) as writer:
+        accepted = writer.accepted()
     assert writer.process.returncode == -signal.SIGKILL
 
     upload_all(make_uploader(sqlite_engine, root))
@@ -115,8 +118,8 @@ def test_writer_dies_at_each_step(sqlite_engine: Engine, root: Path, durability:
     "failpoint", ["after_insert:kill", "after_insert:kill:3", "after_commit:kill", "after_commit:kill:2", "before_unlink:kill"]
 )
 def test_uploader_dies_at_each_step(registered: Engine, database_url: str, root: Path, failpoint: str) -> None:
-    writer = Writer(root, "w", count=400)
-    accepted = writer.accepted()
+    with Writer(root, "w", count=400) as writer:
+        accepted = writer.accepted()
     assert len(accepted) == 400
 
     with uploading(database_url, root, failpoint) as process:
@@ -134,13 +137,13 @@ def test_writers_and_uploaders_die_at_random_moments(registered: Engine, databas
     for generation in range(3):
         with uploading(database_url, root) as uploader:
             for number in range(3):
-                writer = Writer(root, f"w{generation}{number}", durability=dice.choice(["process", "power"]))
-                writer.wait_for_first()
-                if number == 2:
-                    wait_until_it_uploads(uploader, root)
-                    uploader.kill()
-                time.sleep(dice.uniform(0, 0.2))  # the moment is the point of this test
-                accepted += writer.kill()
+                with Writer(root, f"w{generation}{number}", durability=dice.choice(["process", "power"])) as writer:
+                    writer.wait_for_first()
+                    if number == 2:
+                        wait_until_it_uploads(uploader, root)
+                        uploader.kill()
+                    time.sleep(dice.uniform(0, 0.2))  # the moment is the point of this test
+                accepted += writer.accepted()
 
     upload_all(make_uploader(registered, root))
     assert len(accepted) > 100
@@ -250,12 +253,11 @@ def test_crash_of_postgresql_under_load_loses_nothing(root: Path) -> None:
         engine.dispose()
 
         with uploading(url, root) as process:
-            writer = Writer(root, "w")
-            wait_until(lambda: read_status(root).uploaded_total > 0)
-
-            start_again = crash_postgresql(Path(str(engine.url.query["host"])))
-            wait_until(lambda: read_status(root).database == "unavailable")
-            accepted = writer.kill()
+            with Writer(root, "w") as writer:
+                wait_until(lambda: read_status(root).uploaded_total > 0)
+                start_again = crash_postgresql(Path(str(engine.url.query["host"])))
+                wait_until(lambda: read_status(root).database == "unavailable")
+            accepted = writer.accepted()
             server = start_again()
             wait_until(lambda: read_status(root).database == "ok")
 
