@@ -17,7 +17,7 @@ up: $(INSTALLED)  ## every service, without demo data
 	@.venv/bin/modelwatch up $(ARGS)
 
 test: $(DEVELOPMENT)  ## every test
-	@.ci/system-packages.sh --advise && .venv/bin/python -m pytest $(ARGS)
+	@.ci/system-packages.sh --advise && .venv/bin/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 check: $(DEVELOPMENT)  ## format, lint, types, layers, Prometheus files
 	@.ci/system-packages.sh --advise && .ci/check.sh

@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from inference.metrics import remove_stale_worker_files
 from inference.security import require_keys
 from inference.settings import InferenceSettings
+from inference.upload_status import SERVER_VARIABLE
 from storage.engine import DatabaseUnavailable, create_engine
 from storage.migrate import SchemaMismatch, require_current
 from storage.settings import PREFIX, SettingsError
@@ -169,7 +170,12 @@ class UploaderProcess:
     @staticmethod
     def _spawn() -> subprocess.Popen[bytes]:
         # A group of its own: Ctrl-C in a terminal must reach the server first, so that the uploader drains what it wrote last.
-        return subprocess.Popen([sys.executable, "-P", "-m", "cli.main", "upload"], stdin=subprocess.DEVNULL, process_group=0)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli.main", "upload"],
+            stdin=subprocess.DEVNULL,
+            process_group=0,
+            env={**os.environ, SERVER_VARIABLE: str(os.getpid())},
+        )
 
     def _keep(self) -> None:
         pause = 0.5

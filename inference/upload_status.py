@@ -10,6 +10,9 @@ import msgspec
 from inference.spool_folder import write_atomically
 
 STATUS_FILE = "uploader.json"
+SERVER_VARIABLE = "UPLOADS_FOR"
+"""In the uploader's environment, the process id of the server that started it and that it ends with. Asked for its
+parent it could not tell, where the server was killed before it came to ask."""
 
 
 class UploadStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):

@@ -25,7 +25,7 @@ from inference.folder_upload import FolderUpload, Hindered, Tally
 from inference.settings import InferenceSettings
 from inference.spool_folder import SpoolInUse
 from inference.spool_reader import READ_BYTES, WRITER_CHECK_SECONDS
-from inference.upload_status import UploadStatus, read_status, write_status
+from inference.upload_status import SERVER_VARIABLE, UploadStatus, read_status, write_status
 from storage.engine import DatabaseUnavailable
 from storage.migrate import SchemaMismatch, open_database
 from storage.records import Layout
@@ -152,7 +152,7 @@ def run(settings: InferenceSettings) -> int:
     """
     root = settings.spool_folder
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    ending = _Ending(parent=os.getppid())
+    ending = _Ending(parent=int(os.environ.get(SERVER_VARIABLE, os.getppid())))
     with _as_process(ending), suppress(_Stopped), _only_uploader(root, ending):
         engine = _open_database(settings, root, ending)
         try:

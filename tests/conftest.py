@@ -1,17 +1,44 @@
-"""Fixtures of all tests: a home folder, and fresh databases of both kinds."""
+"""How a run is divided, and fixtures of all tests: a home folder, and fresh databases of both kinds."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
 from storage.engine import create_engine
 from storage.migrate import upgrade
+from tests.databases import Databases, at, execute, new_name
 from tests.postgresql import running_postgresql
+from tests.workers import FilesInTurn, worker_count
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+# A busy machine is no fault of the code, so nothing has a deadline; what fails fails again, so the examples stay the same.
+hypothesis.settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """What `make test` (--numprocesses=auto) means by auto."""
+    return worker_count()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesInTurn | None:
+    """What `make test` means by --dist=loadfile."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # the slow files come first as they are
+    return FilesInTurn(config, log)
 
 
 @pytest.fixture
@@ -30,25 +57,32 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql_server: str) -> str:
-    """The name of a database that has all tables, for ``CREATE DATABASE … TEMPLATE``."""
-    with_statement(postgresql_server, "CREATE DATABASE template_modelwatch")
-    engine = create_engine(_at(postgresql_server, "template_modelwatch"))
+def postgresql_databases(postgresql_server: str) -> Iterator[Databases]:
+    """Databases that have all tables, each as good as new when it is lent."""
+    template = "template_modelwatch"
+    execute(postgresql_server, f"CREATE DATABASE {template}")
+    engine = create_engine(at(postgresql_server, template))
     upgrade(engine)
     engine.dispose()
-    return "template_modelwatch"
+    databases = Databases(postgresql_server, template)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture
 def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
     """The URL of a database without any tables."""
-    yield from _database(postgresql_server, "template0")
+    name = new_name()
+    execute(postgresql_server, f"CREATE DATABASE {name} TEMPLATE template0")
+    yield at(postgresql_server, name)
+    execute(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str, postgresql_template: str) -> Iterator[str]:
-    """The URL of a fresh database that has all tables."""
-    yield from _database(postgresql_server, postgresql_template)
+def postgresql_url(postgresql_databases: Databases) -> Iterator[str]:
+    """The URL of a database that has all tables and no rows."""
+    with postgresql_databases.one() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -102,22 +136,8 @@ def empty_url(request: pytest.FixtureRequest, home: Path) -> str:
 
 
 def with_statement(url: str, statement: str) -> None:
-    """Runs one statement outside a transaction, as CREATE DATABASE wants it."""
-    engine = create_engine(url)
-    with engine.connect() as c:
-        c.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(statement)
-    engine.dispose()
-
-
-def _database(server: str, template: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    with_statement(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _at(server, name)
-    with_statement(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _at(server: str, name: str) -> str:
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
+    """Runs one statement outside a transaction, as ALTER DATABASE wants it."""
+    execute(url, statement)
 
 
 def _engine(url: str) -> Iterator[Engine]:

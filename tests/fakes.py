@@ -87,7 +87,7 @@ class FakeSlack:
     def api_url(self) -> str:
         return f"{self.url}/api/"
 
-    def wait_for(self, number: int, seconds: float = 20.0) -> list[Posted]:
+    def wait_for(self, number: int, seconds: float = 60.0) -> list[Posted]:
         """The requests, once there are ``number`` of them."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.posted) >= number, seconds), f"only {len(self.posted)} requests came"
@@ -162,7 +162,7 @@ class FakeMail:
         self.refused: set[str] = set()
         self.arrived = threading.Condition()
         context = None if authority is None else _server_context(authority)
-        options: dict[str, Any] = {"hostname": LOOPBACK, "port": 0, "ready_timeout": 10}
+        options: dict[str, Any] = {"hostname": LOOPBACK, "port": 0, "ready_timeout": 60}
         if context is not None and tls_at_once:
             options |= {"ssl_context": context}
         elif context is not None:
@@ -182,7 +182,7 @@ class FakeMail:
     def port(self) -> int:
         return int(self._controller.port)
 
-    def wait_for(self, number: int, seconds: float = 20.0) -> list[EmailMessage]:
+    def wait_for(self, number: int, seconds: float = 60.0) -> list[EmailMessage]:
         """The mails, once there are ``number`` of them."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.received) >= number, seconds), f"only {len(self.received)} mails came"

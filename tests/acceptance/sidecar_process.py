@@ -62,7 +62,7 @@ class SidecarProcess:
             assert time.monotonic() < deadline, "a worker outlived its server"
             time.sleep(0.02)
 
-    def terminate(self, seconds: float = 40) -> int:
+    def terminate(self, seconds: float = 60) -> int:
         """SIGTERM; the exit status."""
         assert self.process is not None
         self.process.terminate()

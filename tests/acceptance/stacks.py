@@ -51,8 +51,9 @@ def running(folder: Path, environment: dict[str, str], *arguments: str) -> Itera
                 process.wait(STOP_SECONDS)
             finally:
                 for member in family:
-                    if member.is_running() and member.pid != process.pid:
+                    if member.is_running():
                         member.kill()
+                process.wait()
 
 
 def descendants(pid: int) -> list[psutil.Process]:

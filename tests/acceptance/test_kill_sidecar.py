@@ -80,7 +80,7 @@ async def _call(client: httpx.AsyncClient, number: int, answered: Counter[str], 
         await asyncio.sleep(0.002)
 
 
-def _wait_for_rows(engine: Engine, least: int, seconds: float = 60) -> None:
+def _wait_for_rows(engine: Engine, least: int, seconds: float = 240) -> None:
     """Until all that was answered is there, and the number no longer grows."""
     deadline = time.monotonic() + seconds
     last = -1

@@ -210,7 +210,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             wanted = ("rate(model_predictions_total[15s])", "model_drift_detected", "model_accuracy", "model_latency_seconds")
             return len(stack.query("up == 1")) == len(PORTS) and all(stack.query(name) for name in wanted)
 
-        await_condition("drift, accuracy and latency are in Prometheus", data_has_come, seconds=90)
+        await_condition("drift, accuracy and latency are in Prometheus", data_has_come, seconds=180)
         yield stack
 
 
@@ -224,7 +224,7 @@ def test_panel_finds_its_data(stack: Stack, panel: Panel) -> None:
     if panel.may_be_empty:
         stack.query(panel.expression)  # fails where Prometheus refuses it
         return
-    await_condition(f"{panel.expression} has a value", lambda: bool(stack.query(panel.expression)), seconds=20)
+    await_condition(f"{panel.expression} has a value", lambda: bool(stack.query(panel.expression)), seconds=60)
 
 
 @pytest.mark.parametrize("variable", ["model", "version"])
@@ -241,7 +241,7 @@ def test_recording_rules_have_values(stack: Stack) -> None:
     recorded = [rule["record"] for group in groups for rule in group["rules"] if "record" in rule]
 
     for name in recorded:
-        await_condition(f"{name} has a value", lambda name=name: bool(stack.query(name)), seconds=20)  # type: ignore[misc]
+        await_condition(f"{name} has a value", lambda name=name: bool(stack.query(name)), seconds=60)  # type: ignore[misc]
 
 
 def test_no_rule_fails_to_evaluate(stack: Stack) -> None:

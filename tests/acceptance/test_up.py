@@ -66,7 +66,7 @@ def pid_of(folder: Path, service: str) -> int:
 def test_addresses_are_printed_once_the_stack_is_ready(
     stack: subprocess.Popen[str], folder: Path, environment: dict[str, str]
 ) -> None:
-    await_that(lambda: "alerts metrics" in (folder / "out.txt").read_text(), 10, "the addresses are printed")
+    await_that(lambda: "alerts metrics" in (folder / "out.txt").read_text(), 60, "the addresses are printed")
 
     printed = (folder / "out.txt").read_text()
     assert all(environment[name] in printed for name in environment if name.endswith("_PORT"))
@@ -141,7 +141,7 @@ def test_signal_stops_everything(tmp_path: Path, number: signal.Signals) -> None
 
         process.send_signal(number)
 
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert [member for member in family if member.is_running()] == []
         assert [service for service in SERVICES if pid_of(tmp_path, service)] == []
 

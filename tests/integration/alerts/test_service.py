@@ -104,7 +104,7 @@ def the_alert(engine: Engine) -> AlertRow | None:
     return rows[0] if rows else None
 
 
-def await_that(what: Callable[[], object], seconds: float = 30.0) -> None:
+def await_that(what: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -132,7 +132,7 @@ def test_service_fires_tells_resolves_and_stops(service: Service, engine: Engine
         # Counted after the server has accepted the mail, so a moment after it was received.
         await_that(lambda: service.serves('modelwatch_notifications_total{channel="email",outcome="sent"} 2.0'))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     assert "secret" not in service.said()
 
 
@@ -219,7 +219,7 @@ def test_port_in_use_is_one_sentence(sqlite_service: Service, slack: FakeSlack) 
     sqlite_service.environment["MODELWATCH_ALERTS_PORT"] = slack.url.rpartition(":")[2]
 
     with sqlite_service.running() as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
 
     last = sqlite_service.said().strip().splitlines()[-1]
     assert last.startswith("storage.settings.SettingsError: Port ")
@@ -230,6 +230,6 @@ def test_bad_rules_at_the_start_are_one_sentence(sqlite_service: Service) -> Non
     sqlite_service.rules.write_text("groups: [{name: a, rules: [{alert: A, metric: drift_psi, when: 5}]}]", encoding="utf-8")
 
     with sqlite_service.running() as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
 
     assert 'rules.yml: group "a": rule "A": when: 5 has no comparison' in sqlite_service.said().strip().splitlines()[-1]

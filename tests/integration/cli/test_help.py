@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -70,13 +70,18 @@ def test_document_describes_no_command_that_does_not_exist() -> None:
 
 
 def test_help_answers_at_once() -> None:
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "cli.main", "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
+    began = _processor_seconds_of_children()
 
-    assert min(times) < 0.5
+    for _ in range(3):
+        subprocess.run([sys.executable, "-m", "cli.main", "--help"], check=True, capture_output=True)
+
+    assert (_processor_seconds_of_children() - began) / 3 < 1.0  # 0.15 on a machine of today
+
+
+def _processor_seconds_of_children() -> float:
+    """Unlike the time on the wall, it does not depend on what else the machine does."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def test_help_imports_no_service() -> None:

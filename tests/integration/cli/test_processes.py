@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
+from collections.abc import Iterator
 
 import pytest
+
+from tests.programs import running
 
 CHILD = "from cli.processes import follow_parent; print(follow_parent(), flush=True); import signal; signal.pause()"
 PARENT = """
@@ -19,9 +21,10 @@ child.wait()
 
 
 @pytest.fixture
-def parent(request: pytest.FixtureRequest) -> subprocess.Popen[str]:
+def parent(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """A process with one child, which has said whether it is supervised."""
-    return subprocess.Popen([sys.executable, "-c", PARENT, request.param, CHILD], stdout=subprocess.PIPE, text=True)
+    with running([PARENT, request.param, CHILD], stdout=subprocess.PIPE, text=True) as process:
+        yield process
 
 
 @pytest.mark.parametrize(("parent", "is_supervised"), [("supervised", True), ("by hand", False)], indirect=["parent"])
@@ -38,4 +41,4 @@ def test_a_supervised_child_ends_when_its_parent_is_killed(parent: subprocess.Po
         with pytest.raises(subprocess.TimeoutExpired):
             parent.communicate(timeout=1.5)
         subprocess.run(["kill", str(child)], check=True)
-    assert parent.communicate(timeout=10)[0] == ""
+    assert parent.communicate(timeout=60)[0] == ""

@@ -19,7 +19,7 @@ def test_service_runs_although_neither_its_log_nor_its_pid_file_can_be_written(h
     supervisor.start(Service(name="help", arguments=("--help",)))
     child = supervisor.children["help"]
     assert child.process is not None
-    status = child.process.wait(30)
+    status = child.process.wait(60)
     supervisor.stop()
 
     assert status == 0

@@ -61,7 +61,7 @@ def test_it_starts_quietly_and_ends_on_a_signal(place_of: Callable[[str], Place]
         assert is_healthy(port)
 
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=20)
+        output, _ = process.communicate(timeout=60)
 
         assert process.returncode == 0
         assert output.strip() in ("", "Stopping...")

@@ -135,7 +135,7 @@ def upload(engine: Engine, settings: InferenceSettings) -> None:
         pass
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     """Waits until the condition holds."""
     async with asyncio.timeout(seconds):
         while not await condition():

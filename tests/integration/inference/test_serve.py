@@ -56,7 +56,7 @@ def test_sigterm_says_not_ready_first_and_uploads_what_is_left(sqlite_engine: En
         assert process.process is not None
         process.process.terminate()
         statuses = _ready_until_closed(process)
-        status = process.process.wait(40)
+        status = process.process.wait(60)
 
     assert status == 0
     assert statuses[-1] == 503
@@ -84,7 +84,7 @@ def test_a_scrape_of_any_worker_shows_all_and_never_less(sqlite_engine: Engine, 
 
     with sidecar(home, sqlite_url, workers="2") as process:
         _predict(process, 40)
-        time.sleep(1.5)  # every worker has published by then: once a second
+        _await_scrapes(process, {"model_predictions_total": 40, "modelwatch_spool_records_total": 40})
         scrapes = [_scrape(process) for _ in range(20)]
         workers = {int(path.stem.rsplit("-", 1)[1]) for path in (home / "spool").glob("worker-*.json")}
         os.kill(min(workers), 9)
@@ -96,6 +96,14 @@ def test_a_scrape_of_any_worker_shows_all_and_never_less(sqlite_engine: Engine, 
     assert {scrape["model_predictions_total"] for scrape in scrapes} == {40}
     assert {scrape["modelwatch_spool_records_total"] for scrape in scrapes} == {40}
     assert {scrape["model_predictions_total"] for scrape in after} == {40}
+
+
+def _await_scrapes(process: SidecarProcess, expected: dict[str, float], seconds: float = 60) -> None:
+    """Until every worker has published what it counted, which it does once a second: any of them may answer a scrape."""
+    deadline = time.monotonic() + seconds
+    while not all(expected.items() <= _scrape(process).items() for _ in range(10)):
+        assert time.monotonic() < deadline, _scrape(process)
+        time.sleep(0.1)
 
 
 def _scrape(process: SidecarProcess) -> dict[str, float]:

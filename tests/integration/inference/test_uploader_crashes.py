@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from inference import spool_folder
 from inference.spool import open_worker_spool
-from inference.upload_status import read_status
+from inference.upload_status import SERVER_VARIABLE, read_status
 from storage.engine import create_engine, writing
 from storage.migrate import upgrade
 from tests.factories import register_model
@@ -44,9 +44,10 @@ def registered(engine: Engine) -> Engine:
     return engine
 
 
-def environment(url: str, root: Path, failpoint: str = "") -> dict[str, str]:
+def environment(url: str, root: Path, failpoint: str = "", **variables: str) -> dict[str, str]:
     return {
         **os.environ,
+        **variables,
         "MODELWATCH_DATABASE_URL": url,
         "MODELWATCH_SPOOL_FOLDER": str(root),
         "MODELWATCH_FAILPOINT": failpoint,
@@ -54,19 +55,27 @@ def environment(url: str, root: Path, failpoint: str = "") -> dict[str, str]:
 
 
 @contextmanager
-def uploading(url: str, root: Path, failpoint: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", _UPLOAD], env=environment(url, root, failpoint), stderr=subprocess.DEVNULL)
-    try:
+def uploading(url: str, root: Path, failpoint: str = "", **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    settings = environment(url, root, failpoint, **variables)
+    with killed_at_the_end(subprocess.Popen([sys.executable, "-c", _UPLOAD], env=settings, stderr=subprocess.DEVNULL)) as process:
         yield process
-    finally:
-        process.kill()
-        process.wait()
+
+
+@contextmanager
+def killed_at_the_end(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Writer:
     """The process of ``crashing_writer``; it goes on writing, whoever reads what it accepted, until it is killed."""
 
-    def __init__(self, root: Path, prefix: str, *, durability: str = "process", count: int = 1_000_000, failpoint: str = "") -> None:
+    def __init__(
+        self, root: Path, prefix: str, *, durability: str = "process", count: int = 1_000_000, failpoint: str = ""
+    ) -> None:
         self._output = root.parent / f"{prefix}.accepted"
         module = "tests.integration.inference.crashing_writer"
         command = [sys.executable, "-m", module, str(root), durability, prefix, str(count)]
@@ -92,7 +101,7 @@ class Writer:
         return self.accepted()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -123,7 +132,7 @@ def test_uploader_dies_at_each_step(registered: Engine, database_url: str, root:
     assert len(accepted) == 400
 
     with uploading(database_url, root, failpoint) as process:
-        assert process.wait(30) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
     upload_all(make_uploader(registered, root))
     assert_exactly_once(registered, accepted)
@@ -162,7 +171,7 @@ def test_uploader_ends_on_sigterm_with_an_empty_spool(registered: Engine, databa
             spool.append(payload(f"p{number}"))
 
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
     spool.close()
     assert_exactly_once(registered, [f"p{number}" for number in range(3000)])
@@ -181,7 +190,7 @@ def test_rows_are_in_sql_soon_after_they_were_appended(registered: Engine, datab
             delays.append(time.monotonic() - began)
 
     spool.close()
-    assert sorted(delays)[5] < 1.0  # 0.1 to 0.3 seconds where nothing else runs
+    assert sorted(delays)[2] < 1.0  # 0.1 to 0.3 seconds where nothing else runs; the others bear what else the machine does
 
 
 def test_second_uploader_waits_until_the_first_is_gone(registered: Engine, database_url: str, root: Path) -> None:
@@ -211,7 +220,7 @@ def test_waiting_uploader_ends_on_sigterm(registered: Engine, database_url: str,
         with uploading(database_url, root) as second:
             wait_until(lambda: catches_sigterm(second.pid))
             second.terminate()
-            assert second.wait(10) == 0
+            assert second.wait(60) == 0
         assert first.poll() is None
 
 
@@ -228,18 +237,28 @@ _PARENT = (
 
 def test_uploader_drains_and_ends_when_its_parent_was_killed(registered: Engine, database_url: str, root: Path) -> None:
     spool = open_worker_spool(root, free_floor=0)
-    command = [sys.executable, "-c", _PARENT, _UPLOAD]
-    parent = subprocess.Popen(command, env=environment(database_url, root), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    parent.stdout.close()
-    wait_until(lambda: read_status(root).pid == child)
-
-    spool.append(payload("last"))
-    parent.kill()
-    parent.wait()
+    command, settings = [sys.executable, "-c", _PARENT, _UPLOAD], environment(database_url, root)
+    started = subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with killed_at_the_end(started) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        wait_until(lambda: read_status(root).pid == child)
+        spool.append(payload("last"))
 
     wait_until(lambda: not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text())
+    spool.close()
+    assert_exactly_once(registered, ["last"])
+
+
+def test_uploader_ends_though_its_server_was_gone_before_it_looked(registered: Engine, database_url: str, root: Path) -> None:
+    spool = open_worker_spool(root, free_floor=0)
+    spool.append(payload("last"))
+    with killed_at_the_end(subprocess.Popen([sys.executable, "-c", ""])) as server:
+        server.wait()
+
+    with uploading(database_url, root, **{SERVER_VARIABLE: str(server.pid)}) as process:
+        assert process.wait(60) == 0
+
     spool.close()
     assert_exactly_once(registered, ["last"])
 
@@ -258,17 +277,16 @@ def test_crash_of_postgresql_under_load_loses_nothing(root: Path) -> None:
                 start_again = crash_postgresql(Path(str(engine.url.query["host"])))
                 wait_until(lambda: read_status(root).database == "unavailable")
             accepted = writer.accepted()
-            server = start_again()
-            wait_until(lambda: read_status(root).database == "ok")
+            with killed_at_the_end(start_again()) as server:
+                wait_until(lambda: read_status(root).database == "ok")
+                process.terminate()
+                assert process.wait(60) == 0
 
-            process.terminate()
-            assert process.wait(30) == 0
-
-        upload_all(make_uploader(engine, root))
-        assert_exactly_once(engine, accepted, in_flight=1)
-        engine.dispose()
-        server.send_signal(signal.SIGQUIT)
-        server.wait()
+                upload_all(make_uploader(engine, root))
+                assert_exactly_once(engine, accepted, in_flight=1)
+                engine.dispose()
+                server.send_signal(signal.SIGQUIT)
+                server.wait()
 
 
 def crash_postgresql(folder: Path) -> Callable[[], subprocess.Popen[bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -23,6 +22,7 @@ from storage.registry import LayoutLookup
 from storage.resolution import WindowTooFine
 from storage.schema import rollups as table
 from tests.factories import NOW, at, make_prediction_row, record, register_model
+from tests.programs import run_side_by_side
 
 DAYS = 3
 ROWS = 900
@@ -325,13 +325,8 @@ def test_two_compactors_beside_two_late_writers_lose_and_double_nothing(engine: 
         layout = register_model(c)
     programs = [[WRITES, database_url, "1"], [WRITES, database_url, "2"], *[[COMPACTS, database_url, LATER.isoformat()]] * 2]
 
-    processes = [
-        subprocess.Popen([sys.executable, "-c", *arguments], stderr=subprocess.PIPE, text=True, env=os.environ)
-        for arguments in programs
-    ]
-    errors = [process.communicate(timeout=200)[1] for process in processes]
+    run_side_by_side(programs)
 
-    assert [process.returncode for process in processes] == [0, 0, 0, 0], errors
     with reading(engine) as c:
         assert rollups.read_predictions(c, layout, "1", at(-60), LATER).rows == 2000
     compact_all(engine)

@@ -161,7 +161,7 @@ def test_a_deadlock_on_postgresql_is_an_outage_that_passes(postgresql_engine: En
         try:
             with writing(postgresql_engine) as c:
                 c.execute(select(models).where(models.c.name == first).with_for_update())
-                both_hold_one.wait(10)
+                both_hold_one.wait(60)
                 c.execute(select(models).where(models.c.name == second).with_for_update())
         except DatabaseUnavailable as error:
             failures.append(error)

@@ -232,7 +232,7 @@ def test_sweeps_at_once_count_each_label_once(postgresql_engine: Engine) -> None
     together = threading.Barrier(4)
 
     def run() -> None:
-        together.wait(10)
+        together.wait(60)
         with writing(postgresql_engine) as c:
             swept.append(sweep(c))
 

@@ -80,7 +80,7 @@ def test_of_owners_that_race_one_wins(engine: Engine) -> None:
         together = threading.Barrier(len(owners))
 
         def run(owner: str, together: threading.Barrier = together, seconds: float = _round * 10.0) -> None:
-            together.wait(10)
+            together.wait(60)
             with writing(engine) as c:
                 lease = take(c, owner, seconds)
             if lease is not None:

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, inspect, text
 from storage.engine import DatabaseUnavailable, create_engine, reading, writing
 from storage.migrate import SCRIPTS, SchemaMismatch, open_database, require_current, revisions, schema_status, upgrade
 from storage.schema import metadata
+from tests.programs import run_side_by_side
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(engine: Engine) -> None:
@@ -101,10 +102,8 @@ def test_the_names_of_the_scripts_are_their_revisions_in_order() -> None:
 def test_several_processes_may_upgrade_at_once(empty_url: str) -> None:
     program = "import sys; from storage.engine import create_engine; from storage.migrate import upgrade; upgrade(create_engine(sys.argv[1]))"
 
-    processes = [subprocess.Popen([sys.executable, "-c", program, empty_url], stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    errors = [process.communicate(timeout=60)[1] for process in processes]
+    run_side_by_side([[program, empty_url]] * 4)
 
-    assert [process.returncode for process in processes] == [0] * 4, errors
     engine = create_engine(empty_url)
     require_current(engine)
     with reading(engine) as c:

@@ -154,7 +154,7 @@ def test_senders_at_once_get_each_message_once(engine: Engine) -> None:
     together = threading.Barrier(4)
 
     def run(owner: str) -> None:
-        together.wait(10)
+        together.wait(60)
         while True:
             with writing(engine) as c:
                 found = claim(c, owner, limit=7)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from storage.retention import prune_day, raw_days
 from storage.schema import labels, predictions
 from storage.schema import rollups as table
 from tests.factories import NOW, make_prediction_row, record, register_model
+from tests.programs import run_side_by_side
 
 MIDNIGHT = floor_time(NOW, DAY)
 DAYS = 2
@@ -252,10 +251,8 @@ def test_recompute_beside_writers_loses_and_doubles_nothing(engine: Engine, data
         [RECOMPUTES, database_url, MIDNIGHT.isoformat()],
     ]
 
-    processes = [subprocess.Popen([sys.executable, "-c", *program], stderr=subprocess.PIPE, text=True) for program in programs]
-    errors = [process.communicate(timeout=200)[1] for process in processes]
+    run_side_by_side(programs)
 
-    assert [process.returncode for process in processes] == [0, 0, 0], errors
     with reading(engine) as c:
         assert rollups.read_predictions(c, layout, "1", MIDNIGHT, LATER).rows == 1000
         assert rollups.read_labels(c, layout, "1", MIDNIGHT, LATER).rows == 1000

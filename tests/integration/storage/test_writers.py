@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 from sqlalchemy import Engine, func, select
 
 from storage.engine import reading, writing
 from storage.rollups import read_labels, read_predictions
 from storage.schema import labels, predictions
 from tests.factories import at, register_model
+from tests.programs import run_side_by_side
 
 BATCHES, ROWS = 12, 50
 
@@ -38,12 +36,7 @@ for batch in range({BATCHES}):
 
 
 def run_together(database_url: str, writers: list[tuple[str, int]]) -> None:
-    processes = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM, database_url, writer, str(first)], stderr=subprocess.PIPE, text=True)
-        for writer, first in writers
-    ]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0] * len(processes), errors
+    run_side_by_side([[PROGRAM, database_url, writer, str(first)] for writer, first in writers])
 
 
 def test_two_writers_at_once_lose_and_double_nothing(engine: Engine, database_url: str) -> None:

@@ -25,7 +25,7 @@ class Echo:
     def predict(self, rows: Sequence[Sequence[Scalar]]) -> Outputs:
         self.calls.append(len(rows))
         self.entered.set()
-        self.gate.wait(10)
+        self.gate.wait(60)
         values = [float(row[0]) for row in rows]  # type: ignore[arg-type]
         if any(value == -2 for value in values):
             raise KeyError("a bug of the model")
