@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from xdist.scheduler import LoadFileScheduling
 
@@ -10,7 +11,7 @@ STACKS = "tests/acceptance/"
 _NO_STACK = ("tests/acceptance/test_dashboard_browser.py", "tests/acceptance/test_kill_sidecar.py")
 
 
-class FilesInTurn(LoadFileScheduling):
+class FilesInTurn(LoadFileScheduling):  # type: ignore[misc]  # published without types
     """A process takes a file, in the order of the folders, and runs all of its tests: what they share is built once.
 
     The files that start whole stacks count as one file, so that no two stacks run at a time and slow each other down.
@@ -23,4 +24,5 @@ class FilesInTurn(LoadFileScheduling):
 
 def worker_count() -> int:
     """One more than there are cores, because many tests wait for another process, a browser or the clock."""
-    return len(os.sched_getaffinity(0)) + 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return cores + 1

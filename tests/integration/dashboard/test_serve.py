@@ -23,6 +23,7 @@ from tests.ports import free_port
 
 RUN = "import sys; from dashboard.serve import run; from dashboard.settings import DashboardSettings; sys.exit(run(DashboardSettings.load()))"
 START_SECONDS = 60.0
+PRINTED = "printed.txt"
 
 
 def await_true(holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
@@ -41,30 +42,28 @@ def is_healthy(port: int) -> bool:
 
 
 @contextmanager
-def running(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """The dashboard as a process of its own, ready."""
+def running(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The dashboard as a process of its own, ready; what it prints goes to a file, which takes any number of lines."""
     environment = {**os.environ, "MODELWATCH_HOME": str(home), "MODELWATCH_DASHBOARD_PORT": str(port)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    with (home / PRINTED).open("wb") as printed:
+        process = subprocess.Popen([sys.executable, "-c", RUN], env=environment, stdout=printed, stderr=subprocess.STDOUT)
     try:
         await_true(lambda: is_healthy(port) or process.poll() is not None)
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
 
 
 def test_it_starts_quietly_and_ends_on_a_signal(place_of: Callable[[str], Place]) -> None:
-    port = free_port()
-    with running(place_of("normal").home, port) as process:
+    port, home = free_port(), place_of("normal").home
+    with running(home, port) as process:
         assert is_healthy(port)
 
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=60)
 
-        assert process.returncode == 0
-        assert output.strip() in ("", "Stopping...")
+        assert process.wait(60) == 0
+        assert (home / PRINTED).read_text().strip() in ("", "Stopping...")
 
 
 def test_a_port_in_use_names_the_setting_and_the_port() -> None:
