@@ -260,6 +260,7 @@ def test_uploader_ends_though_its_server_was_gone_before_it_looked(registered: E
         assert process.wait(60) == 0
 
     spool.close()
+    upload_all(make_uploader(registered, root))  # the next one finds what is left
     assert_exactly_once(registered, ["last"])
 
 
