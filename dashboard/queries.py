@@ -215,8 +215,8 @@ def latest(names: tuple[str, ...], since: datetime) -> list[MetricPoint]:
 
 
 @_cached(FRESH_SECONDS)
-def window_lengths(model: str) -> list[int]:
-    return _read(lambda c: sorted(metrics.window_lengths(c, model)))
+def window_lengths(model: str, names: tuple[str, ...]) -> list[int]:
+    return _read(lambda c: metrics.window_lengths(c, model, names))
 
 
 @_cached(FRESH_SECONDS)

@@ -48,7 +48,7 @@ def _controls(context: page.Context, version: Version) -> tuple[str, int | None,
     )
     if statistic not in drifts.STATISTICS:
         statistic = "psi"
-    lengths = queries.window_lengths(version.model)
+    lengths = queries.window_lengths(version.model, drifts.metric_names(statistic))
     window = None
     if lengths:
         default = _default_window(lengths, context.shown.length)
