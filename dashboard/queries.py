@@ -12,11 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import pandas as pd
 import streamlit as st
 from sqlalchemy import Connection, Engine
 
 from collector.statistics.comparison import compare_trial
 from collector.statistics.comparison_json import to_json
+from dashboard import drifts
 from dashboard.settings import DashboardSettings
 from storage import alerts, comparisons, deployments, jobs, metrics, migrate, outbox, profiles, registry, rollups, splits
 from storage.engine import create_engine, reading
@@ -186,11 +188,9 @@ def compared(layout_id: int, a: str, b: str, since: datetime | None, end: dateti
 # ---------------------------------------------------------------------------------------------- metrics
 
 
-@_cached(FRESH_SECONDS)
-def points(
+def _points(
     names: tuple[str, ...], model: str, version: str, window_seconds: int | None, start: datetime, end: datetime
 ) -> list[MetricPoint]:
-    """The points of some metrics over all rows, against the training data, oldest first."""
     return _read(
         lambda c: metrics.read_points(
             c,
@@ -204,6 +204,18 @@ def points(
             limit=MAX_POINTS,
         )
     )
+
+
+points = _cached(FRESH_SECONDS)(_points)
+"""The points of some metrics over all rows, against the training data, oldest first."""
+
+
+@_cached(FRESH_SECONDS)
+def drift_cells(
+    names: tuple[str, ...], model: str, version: str, window_seconds: int | None, start: datetime, end: datetime
+) -> pd.DataFrame:
+    """The same as cells of a heat map: a frame is kept and given out several times as fast as its points."""
+    return drifts.cells(_points(names, model, version, window_seconds, start, end))
 
 
 @_cached(FRESH_SECONDS)

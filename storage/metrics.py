@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CTE, Alias, Connection, RowMapping, Select, func, literal, select, tuple_
+from sqlalchemy import CTE, Alias, Connection, Select, func, literal, select, tuple_
 
 from storage.dialects import upsert
 from storage.records import MetricPoint, Verdict
@@ -18,6 +18,7 @@ SERIES = ("name", "model", "version", "role", "segment", "feature", "window_seco
 """What tells one series of points from another; with ``at`` the key of a point."""
 
 _COLUMNS = columns_of(metrics, MetricPoint)
+_FIELDS = tuple(column.name for column in _COLUMNS)
 _KEY = (*SERIES, "at")
 _END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -54,7 +55,7 @@ def latest_points(
     if window_seconds is not None:
         found = found.where(one.c.window_seconds == window_seconds)
     found = found.order_by(*(metrics.c[column] for column in SERIES))
-    return [_point(row) for row in c.execute(found).mappings()]
+    return [_point(row) for row in c.execute(found)]
 
 
 def read_points(
@@ -77,7 +78,7 @@ def read_points(
     wanted = {"model": model, "version": version, "feature": feature, "segment": segment, "window_seconds": window_seconds}
     query = query.where(*(metrics.c[name] == value for name, value in wanted.items() if value is not None))
     query = query.order_by(metrics.c.at.desc(), metrics.c.id.desc()).limit(limit)
-    return [_point(row) for row in reversed(c.execute(query).mappings().all())]
+    return [_point(row) for row in reversed(c.execute(query).all())]
 
 
 def points_at(
@@ -87,7 +88,7 @@ def points_at(
     query = select(*_COLUMNS).where(metrics.c.at.in_(list(times)), metrics.c.name.in_(list(names)))
     wanted = {"model": model, "version": version, "role": role, "segment": "", "window_seconds": window_seconds}
     query = query.where(*(metrics.c[name] == value for name, value in wanted.items())).order_by(metrics.c.at, metrics.c.id)
-    return [_point(row) for row in c.execute(query).mappings()]
+    return [_point(row) for row in c.execute(query)]
 
 
 def window_lengths(c: Connection, model: str, names: Collection[str]) -> list[int]:
@@ -145,5 +146,7 @@ def _row(point: MetricPoint) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values_of(point).items()}
 
 
-def _point(row: RowMapping) -> MetricPoint:
-    return MetricPoint(**{**row, "verdict": Verdict(row["verdict"])})
+def _point(row: Iterable[Any]) -> MetricPoint:
+    values = dict(zip(_FIELDS, row, strict=True))  # a mapping of SQLAlchemy's would cost as much as the rest of a read
+    values["verdict"] = Verdict(values["verdict"])
+    return MetricPoint(**values)

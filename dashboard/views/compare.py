@@ -102,7 +102,7 @@ def _result(context: page.Context, a: Version, b: Version) -> None:
         _beliefs(context, found)
     with right:
         _differences(context, found)
-    page.details(context, _table(texts, found), "comparison")
+    page.details(context, lambda: _table(texts, found), "comparison")
     _method(context)
 
 
