@@ -142,8 +142,8 @@ def drift_heatmap(frame: pd.DataFrame, features: Sequence[str], texts: HeatMapTe
     grey = _grid(shape, place, np.where(few, 1.0, np.nan), np.nan)
     ratio = _grid(shape, place, np.where(few, np.nan, shown["ratio"].to_numpy(np.float64, na_value=np.nan)), np.nan)
     heat = _heat(times, positions, ratio, texts, palette)
-    heat["hovertext"] = _grid(shape, place, np.array(_hover(shown, texts), object), "")
-    heat["customdata"] = _grid(shape, place, np.array(_cells(shown), object), "")
+    heat["hovertext"] = _grid(shape, place, np.array(_hover(shown, texts), str), "")
+    heat["customdata"] = _grid(shape, place, np.array(_cells(shown), str), "")
     fig.add_traces([_grey(times, positions, grey, palette), heat])
     fig.update_layout(
         yaxis={
