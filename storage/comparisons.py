@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from storage.deployments import current
 from storage.dialects import upsert
-from storage.evidence import Trial
+from storage.evidence import Pairs, SplitRows, Trial
 from storage.jsontext import dump
 from storage.records import Layout, StoredComparison
 from storage.rollups import extent
@@ -45,7 +45,7 @@ def read_trial(
     start, share = _window(c, model, versions, since, end)
     shadows = [is_shadowed(c, layout, name, start, end) for layout, name in zip(layouts, versions, strict=True)]
     if shadows[0] == shadows[1]:
-        found = read_split(c, layouts, versions, start, end)
+        found: SplitRows | Pairs = read_split(c, layouts, versions, start, end)
     elif shadows[1]:
         found = shadow_pairs(c, model, *versions, start, end)
     else:

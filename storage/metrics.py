@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CTE, Alias, Connection, Select, func, literal, select, tuple_
+from sqlalchemy import CTE, Connection, FromClause, Select, func, literal, select, tuple_
 
 from storage.dialects import upsert
 from storage.records import MetricPoint, Verdict
@@ -137,7 +137,7 @@ def _walk(fixed: Mapping[str, str]) -> CTE:
     return walk.union_all(select(following).select_from(walk.join(known, known.c.id == walk.c.id)))
 
 
-def _first(of: Alias, fixed: Mapping[str, str], free: Sequence[str]) -> Select[tuple[int]]:
+def _first(of: FromClause, fixed: Mapping[str, str], free: Sequence[str]) -> Select[tuple[int]]:
     query = select(of.c.id).where(*(of.c[column] == value for column, value in fixed.items()))
     return query.order_by(*(of.c[column] for column in free)).limit(1)
 
