@@ -91,9 +91,10 @@ def _result(context: page.Context, a: Version, b: Version) -> None:
     if began is not None and start >= began:
         share = share_of(context.registry.deployed.get(a.model), a.version, b.version)
     _verdict(context, found)
-    st.caption(texts("compare.period", start=texts.time(start), end=texts.time(found.end)))
+    said = [texts("compare.period", start=texts.time(start), end=texts.time(found.end))]
     if share is not None and start > shown.start:
-        st.caption(texts("compare.since_split", at=texts.time(start)))
+        said.append(texts("compare.since_split", at=texts.time(start)))
+    st.caption(" ".join(said))
     for note in found.notes:
         st.caption(plain(note))
     left, right = st.columns([2, 3], gap="medium")
