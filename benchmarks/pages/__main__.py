@@ -75,7 +75,9 @@ def one_word() -> Iterator[str]:
             "--server.headless=true",
             "--browser.gatherUsageStats=false",
         ]
-        process = subprocess.Popen([sys.executable, "-m", "streamlit", "run", str(script), *flags], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streamlit", "run", str(script), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             _wait_for(f"http://127.0.0.1:{port}/_stcore/health")
             yield f"http://127.0.0.1:{port}"
