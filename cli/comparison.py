@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from collector.statistics.trial import Comparison, Difference, Terms
-    from storage.records import Layout
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,82 +67,15 @@ def compare_versions(
     A version that answered as a shadow is compared pair by pair with what it shadowed. Raises CommandError for versions
     that do not exist or are one and the same.
     """
-    from dataclasses import replace
-
     from cli.models import require_version
-    from storage.rollups import extent, load_layout
-    from storage.trials import is_shadowed
+    from collector.statistics.comparison import compare_trial
+    from storage.comparisons import read_trial
+    from storage.rollups import load_layout
 
     if a == b:
         raise CommandError(f"{a} and {b} are the same version; name two different ones.")
-    layouts = [load_layout(connection, require_version(connection, model, name).layout_id) for name in (a, b)]
-    start, share = _window(connection, model, a, b, since, end)
-    known = extent(connection, model)
-    until = min(end, known[1]) if known else end
-    seconds = max(0.0, (until - max(start, known[0] if known else start)).total_seconds()) or None
-    shadows = [is_shadowed(connection, layout, name, start, end) for layout, name in zip(layouts, (a, b), strict=True)]
-    if shadows[0] != shadows[1]:
-        found = _compare_shadow(connection, layouts[0], (a, b), start, end, terms, seconds, b_is_shadow=shadows[1])
-    else:
-        found = _compare_split(connection, (layouts[0], layouts[1]), (a, b), start, end, terms, seconds, share)
-    return replace(found, start=start, end=end)
-
-
-def _window(
-    connection: Connection, model: str, a: str, b: str, since: datetime | None, end: datetime
-) -> tuple[datetime, float | None]:
-    """From when on to compare, and the share of the traffic that b was meant to get in all of that time."""
-    from storage.deployments import current
-    from storage.rollups import extent
-    from storage.splits import share_of, since_split
-
-    split = current(connection, model)
-    share = share_of(split, a, b)
-    if since is not None:
-        # A window that holds traffic from before the split, which was shared otherwise, has no one share.
-        return since, share if split is not None and since >= split.at else None
-    if split is not None and share is not None:
-        return since_split(connection, split, (a, b)), share
-    known = extent(connection, model)
-    return (known[0] if known else end), share
-
-
-def _compare_split(
-    connection: Connection,
-    layouts: tuple[Layout, Layout],
-    versions: tuple[str, str],
-    start: datetime,
-    end: datetime,
-    terms: Terms | None,
-    seconds: float | None,
-    share: float | None,
-) -> Comparison:
-    from collector.statistics.comparison import compare_split
-    from storage.trials import read_split
-
-    rows = read_split(connection, layouts, versions, start, end)
-    return compare_split(rows, layouts, versions, expected_share_b=share, terms=terms, seconds=seconds)
-
-
-def _compare_shadow(
-    connection: Connection,
-    layout: Layout,
-    versions: tuple[str, str],
-    start: datetime,
-    end: datetime,
-    terms: Terms | None,
-    seconds: float | None,
-    *,
-    b_is_shadow: bool,
-) -> Comparison:
-    from collector.statistics.comparison import compare_pairs
-    from storage.trials import shadow_pairs, turned
-
-    if b_is_shadow:
-        pairs = shadow_pairs(connection, layout.model, *versions, start, end)
-    else:
-        pairs = turned(shadow_pairs(connection, layout.model, versions[1], versions[0], start, end))
-    return compare_pairs(pairs, layout, versions, terms=terms, seconds=seconds)
+    first, second = (load_layout(connection, require_version(connection, model, name).layout_id) for name in (a, b))
+    return compare_trial(read_trial(connection, (first, second), (a, b), since=since, end=end), terms)
 
 
 def parse_since(text: str, at: datetime) -> datetime:

@@ -1,12 +1,13 @@
 """Compares running versions now and then: splits by subject, shadows pair by pair.
 
-Both need rows, not counts, so this job looks rarely and reads a bounded part.
+Both need rows, not counts, so this job looks rarely, reads a bounded part, and keeps the last whole comparison for the
+page that shows it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,13 +15,15 @@ from sqlalchemy import Connection, Engine
 
 from collector.outcome import Outcome
 from collector.settings import CollectorSettings
+from collector.statistics.comparison import compare_trial
+from collector.statistics.comparison_json import to_json
 from collector.statistics.health import SAMPLE_RATIO_ALPHA, sample_ratio_p, sequential_sample_ratio_p
 from collector.statistics.paired import disagreement
 from collector.statistics.trial import Terms
 from collector.traffic import LIVE
-from storage import deployments, metrics, registry, rollups, splits, trials
+from storage import comparisons, deployments, metrics, registry, rollups, splits, trials
 from storage.engine import DatabaseUnavailable, reading
-from storage.records import Deployment, JobRun, MetricPoint, Role, Verdict
+from storage.records import Deployment, JobRun, MetricPoint, Role, StoredComparison, Verdict
 
 _logger = logging.getLogger(__name__)
 
@@ -30,7 +33,8 @@ BY_SUBJECT = "unit=subject"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparisonJob:
-    """The sample ratio of each split by subject since it began, and how often each shadow disagrees with the champion."""
+    """The sample ratio of each split by subject since it began, how often each shadow disagrees with the champion, and the
+    whole comparison of both, as `modelwatch compare` makes it."""
 
     engine: Engine
     settings: CollectorSettings
@@ -46,6 +50,7 @@ class ComparisonJob:
         if previous is not None and previous.done_until is not None and previous.done_until >= end:
             return None
         points: list[MetricPoint] = []
+        compared: list[StoredComparison] = []
         problems: list[str] = []
         with reading(self.engine) as c:
             current = deployments.all_current(c)
@@ -53,16 +58,24 @@ class ComparisonJob:
             keep()
             try:
                 with reading(self.engine) as c:
-                    points += self._points(c, deployment, end)
+                    shadows = self._shadows(c, deployment, end)
+                    points += self._points(c, deployment, shadows, end)
+                    compared += compare_deployed(c, deployment, shadows, end)
             except DatabaseUnavailable:
                 raise
             except Exception as error:
                 _logger.exception("the comparison of a model's versions failed", extra={"model": deployment.model})
                 problems.append(f"{deployment.model}: {type(error).__name__}: {error}")
-        return Outcome(write=lambda c: metrics.write_points(c, points), done_until=end, problems=tuple(problems))
 
-    def _points(self, c: Connection, deployment: Deployment, end: datetime) -> list[MetricPoint]:
-        found = [self._shadow(c, deployment, version, end) for version in self._shadows(c, deployment, end)]
+        def write(c: Connection) -> None:
+            metrics.write_points(c, points)
+            for comparison in compared:
+                comparisons.save_comparison(c, comparison)
+
+        return Outcome(write=write, done_until=end, problems=tuple(problems))
+
+    def _points(self, c: Connection, deployment: Deployment, shadows: Sequence[str], end: datetime) -> list[MetricPoint]:
+        found = [self._shadow(c, deployment, version, end) for version in shadows]
         return [*self._split(c, deployment, end), *(point for point in found if point is not None)]
 
     # ------------------------------------------------------------------------------------------ splits
@@ -134,3 +147,32 @@ class ComparisonJob:
             n_current=found.n,
             verdict=Verdict.OK if found.n >= self.settings.min_samples else Verdict.INSUFFICIENT,
         )
+
+
+def compare_deployed(c: Connection, deployment: Deployment, shadows: Sequence[str], end: datetime) -> list[StoredComparison]:
+    """The champion against the challenger that it shares the traffic with, and against each shadow, as far as both answered.
+
+    From when they began to share the traffic, or for a shadow from the model's first prediction, until ``end``.
+    """
+    is_split = deployment.challenger is not None and 0 < deployment.weight < 1
+    others = dict.fromkeys([*([deployment.challenger] if is_split and deployment.challenger else []), *shadows])
+    found = (_compared(c, deployment, other, end) for other in others)
+    return [comparison for comparison in found if comparison is not None]
+
+
+def _compared(c: Connection, deployment: Deployment, other: str, end: datetime) -> StoredComparison | None:
+    versions, lookup = (deployment.champion, other), registry.LayoutLookup(c)
+    layouts = (lookup(deployment.model, versions[0]), lookup(deployment.model, versions[1]))
+    trial = comparisons.read_trial(c, layouts, versions, since=None, end=end)
+    comparison = compare_trial(trial)
+    if not any(arm.rows for arm in comparison.arms):
+        return None
+    return StoredComparison(
+        model=deployment.model,
+        a=versions[0],
+        b=versions[1],
+        deployment_id=deployment.id,
+        start=trial.start,
+        end=end,
+        document=to_json(comparison),
+    )

@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from storage.records import Verdict
+from storage.records import Ints, Verdict
+
+AnyArray = np.ndarray[Any, np.dtype[Any]]
 
 MAX_RATIO = 3.0
 """The heat map's darkest colour; further over its threshold looks the same, and the number says it."""
@@ -123,8 +125,8 @@ class HeatMapTexts:
 def drift_heatmap(frame: pd.DataFrame, features: Sequence[str], texts: HeatMapTexts, palette: Palette) -> go.Figure:
     """Features down, time across, colour = value over threshold; grey where the window was too small to judge.
 
-    ``frame``: as ``drifts.cells``, with ``shown_at`` (the reader's clock). A click on a cell gives its feature and time:
-    a heat map itself cannot be selected, so invisible markers lie on top.
+    ``frame``: as ``drifts.cells``, with ``shown_at`` (the reader's clock). Each cell carries the time and feature that
+    ``cell_of`` reads, for a click on it.
     """
     shown = frame[frame["feature"].isin(features)]
     times = sorted(shown["shown_at"].unique())
@@ -133,23 +135,59 @@ def drift_heatmap(frame: pd.DataFrame, features: Sequence[str], texts: HeatMapTe
         return fig
     times = _with_gaps(times)
     names = [texts.score if name == "" else safe(name, 34) for name in features]
-    ratio = _grid(shown, features, times, "ratio")
-    few = _grid(shown.assign(few=np.where(shown["verdict"] == Verdict.INSUFFICIENT, 1.0, np.nan)), features, times, "few")
-    positions = list(range(len(features)))
-    fig.add_trace(_grey(times, positions, few, palette))
-    fig.add_trace(_heat(times, positions, np.where(np.isnan(few), ratio, np.nan), texts, palette))
-    fig.add_trace(_targets(shown, features, texts))
-    fig.update_yaxes(
-        tickvals=positions, ticktext=names, range=[len(features) - 0.5, -0.5], showgrid=False, fixedrange=True, ticks=""
+    shown = shown.sort_values("ratio", na_position="first")  # of two values for one cell the greater one is seen
+    place = _places(shown, features, times)
+    few = (shown["verdict"] == Verdict.INSUFFICIENT).to_numpy()
+    shape, positions = (len(features), len(times)), list(range(len(features)))
+    grey = _grid(shape, place, np.where(few, 1.0, np.nan), np.nan)
+    ratio = _grid(shape, place, np.where(few, np.nan, shown["ratio"].to_numpy(np.float64, na_value=np.nan)), np.nan)
+    heat = _heat(times, positions, ratio, texts, palette)
+    heat["hovertext"] = _grid(shape, place, np.array(_hover(shown, texts), str), "")
+    heat["customdata"] = _grid(shape, place, np.array(_cells(shown), str), "")
+    fig.add_traces([_grey(times, positions, grey, palette), heat])
+    fig.update_layout(
+        yaxis={
+            "tickvals": positions,
+            "ticktext": names,
+            "range": [len(features) - 0.5, -0.5],
+            "showgrid": False,
+            "fixedrange": True,
+            "ticks": "",
+        },
+        xaxis={"showgrid": False, "range": _padded(times)},
+        dragmode="zoom",
+        margin={"t": 6},
     )
-    fig.update_xaxes(showgrid=False, range=_padded(times))
-    fig.update_layout(clickmode="event+select", dragmode="zoom", margin={"t": 6})
     return fig
 
 
-def _grid(frame: pd.DataFrame, features: Sequence[str], times: Sequence[Any], column: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    wide = frame.pivot_table(index="feature", columns="shown_at", values=column, aggfunc="max", dropna=False)
-    return wide.reindex(index=list(features), columns=list(times)).to_numpy(dtype=np.float64)
+def cell_of(clicked: str) -> tuple[str, datetime] | None:
+    """The feature and the end of the window that a cell of the heat map carries; None where it is none of ours.
+
+    >>> cell_of("2026-11-21T10:00:00+00:00 monthly income")
+    ('monthly income', datetime.datetime(2026, 11, 21, 10, 0, tzinfo=datetime.timezone.utc))
+    """
+    at, separator, feature = clicked.partition(" ")
+    try:
+        return (feature, datetime.fromisoformat(at)) if separator else None
+    except ValueError:
+        return None
+
+
+def _cells(shown: pd.DataFrame) -> list[str]:
+    return [f"{at.isoformat()} {feature}" for at, feature in zip(shown["at"], shown["feature"], strict=True)]
+
+
+def _places(shown: pd.DataFrame, features: Sequence[str], times: Sequence[Any]) -> tuple[Ints, Ints]:
+    """Row and column of each line of the frame."""
+    row, column = ({name: index for index, name in enumerate(names)} for names in (features, times))
+    return shown["feature"].map(row).to_numpy(np.int64), shown["shown_at"].map(column).to_numpy(np.int64)
+
+
+def _grid(shape: tuple[int, int], place: tuple[Ints, Ints], values: AnyArray, empty: object) -> AnyArray:
+    grid = np.full(shape, empty, dtype=values.dtype)
+    grid[place] = values
+    return grid
 
 
 def _with_gaps(times: Sequence[Any]) -> list[Any]:
@@ -200,7 +238,7 @@ def _heat(times: Sequence[Any], positions: Sequence[int], ratio: Any, texts: Hea
         text=labels,
         texttemplate="%{text}" if labels is not None else None,
         textfont={"size": 10},
-        hoverinfo="skip",
+        hoverinfo="text",
         xgap=1,
         ygap=1,
         colorbar={
@@ -215,10 +253,9 @@ def _heat(times: Sequence[Any], positions: Sequence[int], ratio: Any, texts: Hea
     )
 
 
-def _targets(shown: pd.DataFrame, features: Sequence[str], texts: HeatMapTexts) -> go.Scatter:
-    place = {name: index for index, name in enumerate(features)}
+def _hover(shown: pd.DataFrame, texts: HeatMapTexts) -> list[str]:
     rows: list[Any] = list(shown.itertuples())
-    hover = [
+    return [
         "<br>".join(
             (
                 f"<b>{texts.score if row.feature == '' else safe(row.feature)}</b>",
@@ -230,20 +267,6 @@ def _targets(shown: pd.DataFrame, features: Sequence[str], texts: HeatMapTexts) 
         )
         for row in rows
     ]
-    hidden = {"marker": {"opacity": 0}}
-    return go.Scatter(
-        x=shown["shown_at"],
-        y=[place[name] for name in shown["feature"]],
-        customdata=[[row.feature, row.at.isoformat()] for row in rows],
-        mode="markers",
-        marker={"symbol": "square", "size": ROW_PIXELS - 4, "opacity": 0},
-        selected=hidden,
-        unselected=hidden,
-        hovertext=hover,
-        hoverinfo="text",
-        showlegend=False,
-        name="",
-    )
 
 
 def _digits(value: float | None) -> str:
@@ -516,13 +539,22 @@ def effect(shown: Effect, names: tuple[str, str], palette: Palette) -> go.Figure
             hovertemplate="%{x:" + shown.tick_format + "}<extra>" + safe(shown.name) + "</extra>",
         )
     )
-    fig.add_vline(x=0, line={"color": palette.text, "width": 1})
+    marks = [_upright(0.0, {"color": palette.text, "width": 1})]
     if shown.margin is not None:
-        fig.add_vline(x=shown.margin, line={"color": palette.bad, "width": 1, "dash": "dot"})
-    fig.update_yaxes(visible=False, range=[-1, 1], fixedrange=True)
-    fig.update_xaxes(tickformat=shown.tick_format, nticks=7, range=_around(shown))
-    fig.update_layout(margin={"t": 4, "b": 4}, hovermode="closest")
+        marks.append(_upright(shown.margin, {"color": palette.bad, "width": 1, "dash": "dot"}))
+    fig.update_layout(
+        yaxis={"visible": False, "range": [-1, 1], "fixedrange": True},
+        xaxis={"tickformat": shown.tick_format, "nticks": 7, "range": _around(shown)},
+        margin={"t": 4, "b": 4},
+        hovermode="closest",
+        shapes=marks,  # as plain data: add_vline costs ten times as much
+    )
     return fig
+
+
+def _upright(x: float, line: dict[str, Any]) -> dict[str, Any]:
+    """A line over all of the height."""
+    return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}
 
 
 def _around(shown: Effect) -> list[float]:

@@ -188,12 +188,12 @@ def table(
     download(context, frame, name)
 
 
-def details(context: Context, frame: pd.DataFrame, name: str) -> None:
-    """The numbers behind a chart, folded away until somebody wants them."""
+def details(context: Context, frame: Callable[[], pd.DataFrame], name: str) -> None:
+    """The numbers behind a chart, folded away, and not gathered, until somebody wants them."""
     opened = st.expander(context.texts("table.show"), key=f"details_{name}", on_change="rerun", icon=":material/table_rows:")
     if opened.open:
         with opened:
-            table(context, frame, name)
+            table(context, frame(), name)
 
 
 def download(context: Context, frame: pd.DataFrame, name: str) -> None:

@@ -12,13 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+import pandas as pd
 import streamlit as st
 from sqlalchemy import Connection, Engine
 
+from collector.statistics.comparison import compare_trial
+from collector.statistics.comparison_json import to_json
+from dashboard import drifts
 from dashboard.settings import DashboardSettings
-from storage import alerts, deployments, jobs, metrics, migrate, outbox, profiles, registry, rollups, splits, trials
+from storage import alerts, comparisons, deployments, jobs, metrics, migrate, outbox, profiles, registry, rollups, splits
 from storage.engine import create_engine, reading
-from storage.evidence import Pairs, SplitRows
 from storage.records import (
     AlertEvent,
     AlertRow,
@@ -30,6 +33,7 @@ from storage.records import (
     OutboxItem,
     PredictionCounts,
     Profile,
+    StoredComparison,
     Version,
 )
 
@@ -37,6 +41,8 @@ FRESH_SECONDS = 4
 """Shorter than the quickest refresh, long enough for several people to share one read."""
 ROWS_SECONDS = 30
 """For reads of rows, which cost up to a second where counts cost milliseconds."""
+FEW_ROWS = 5_000
+"""So many rows are compared for whoever opens the page; for more, which may take seconds, a reader has to ask."""
 LASTING_SECONDS = 300
 MAX_POINTS = 50_000
 MAX_MESSAGES = 100
@@ -166,33 +172,25 @@ def split_began(model: str, a: str, b: str) -> datetime | None:
 
 
 @_cached(FRESH_SECONDS)
-def is_shadowed(layout_id: int, version: str, start: datetime, end: datetime) -> bool:
-    """Whether the version answered more often as a shadow than for callers."""
-    of = layout(layout_id)
-    return _read(lambda c: trials.is_shadowed(c, of, version, start, end))
+def kept_comparison(model: str, a: str, b: str) -> StoredComparison | None:
+    """What the collector found when it last compared two versions."""
+    return _read(lambda c: comparisons.load_comparison(c, model, a, b))
 
 
 @_cached(ROWS_SECONDS)
-def split_rows(layout_id: int, a: str, b: str, start: datetime, end: datetime) -> SplitRows:
-    """Both versions, which answered different parts of the traffic: counts, and rows by subject."""
+def compared(layout_id: int, a: str, b: str, since: datetime | None, end: datetime) -> dict[str, Any]:
+    """Two versions compared here and now, from rows; without ``since`` from when they began to share the traffic."""
     of = layout(layout_id)
-    return _read(lambda c: trials.read_split(c, (of, of), (a, b), start, end))
-
-
-@_cached(ROWS_SECONDS)
-def shadow_pairs(model: str, a: str, b: str, start: datetime, end: datetime) -> Pairs:
-    """What ``a`` and its shadow ``b`` answered to the same inputs."""
-    return _read(lambda c: trials.shadow_pairs(c, model, a, b, start, end))
+    trial = _read(lambda c: comparisons.read_trial(c, (of, of), (a, b), since=since, end=end))
+    return to_json(compare_trial(trial))
 
 
 # ---------------------------------------------------------------------------------------------- metrics
 
 
-@_cached(FRESH_SECONDS)
-def points(
+def _points(
     names: tuple[str, ...], model: str, version: str, window_seconds: int | None, start: datetime, end: datetime
 ) -> list[MetricPoint]:
-    """The points of some metrics over all rows, against the training data, oldest first."""
     return _read(
         lambda c: metrics.read_points(
             c,
@@ -208,6 +206,18 @@ def points(
     )
 
 
+points = _cached(FRESH_SECONDS)(_points)
+"""The points of some metrics over all rows, against the training data, oldest first."""
+
+
+@_cached(FRESH_SECONDS)
+def drift_cells(
+    names: tuple[str, ...], model: str, version: str, window_seconds: int | None, start: datetime, end: datetime
+) -> pd.DataFrame:
+    """The same as cells of a heat map: a frame is kept and given out several times as fast as its points."""
+    return drifts.cells(_points(names, model, version, window_seconds, start, end))
+
+
 @_cached(FRESH_SECONDS)
 def latest(names: tuple[str, ...], since: datetime) -> list[MetricPoint]:
     """The newest point of every series of some metrics."""
@@ -215,8 +225,8 @@ def latest(names: tuple[str, ...], since: datetime) -> list[MetricPoint]:
 
 
 @_cached(FRESH_SECONDS)
-def window_lengths(model: str) -> list[int]:
-    return _read(lambda c: sorted(metrics.window_lengths(c, model)))
+def window_lengths(model: str, names: tuple[str, ...]) -> list[int]:
+    return _read(lambda c: metrics.window_lengths(c, model, names))
 
 
 @_cached(FRESH_SECONDS)

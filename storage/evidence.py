@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 
-from storage.records import Floats, LabelCounts, PredictionCounts
+from storage.records import Floats, LabelCounts, Layout, PredictionCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +97,20 @@ class Pairs:
     labels: tuple[str | None, ...]
     subjects: tuple[str | None, ...]
     truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What two versions did in ``[start, end)``: each a part of the traffic, or one of them as the shadow of the other.
+
+    ``share``: the part of the traffic that the second was meant to get in all of that time, None where there is no such
+    agreement. ``seconds``: for how much of it there are predictions of the model; None where there are none.
+    """
+
+    versions: tuple[str, str]
+    layouts: tuple[Layout, Layout]
+    start: datetime
+    end: datetime
+    share: float | None
+    seconds: float | None
+    found: SplitRows | Pairs

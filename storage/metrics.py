@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import CTE, Connection, FromClause, Select, func, literal, select, tuple_
 
 from storage.dialects import upsert
 from storage.records import MetricPoint, Verdict
 from storage.rows import columns_of, values_of
-from storage.schema import metrics
+from storage.schema import UtcDateTime, metrics
 
 SERIES = ("name", "model", "version", "role", "segment", "feature", "window_seconds")
 """What tells one series of points from another; with ``at`` the key of a point."""
 
 _COLUMNS = columns_of(metrics, MetricPoint)
+_FIELDS = tuple(column.name for column in _COLUMNS)
 _KEY = (*SERIES, "at")
+_END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def write_points(c: Connection, points: Sequence[MetricPoint]) -> None:
@@ -39,20 +41,21 @@ def latest_points(
     """The newest point, not older than ``since``, of each series of the metric.
 
     Only points that rest on enough data count, where ``sufficient`` (the verdict is not insufficient data) or ``least_n``
-    (``n_current``) asks for it.
+    (``n_current``) asks for it. Costs a few looks into the index per series, however many points there are.
     """
-    newest_first = func.row_number().over(partition_by=[metrics.c[column] for column in SERIES], order_by=metrics.c.at.desc())
-    found = select(*_COLUMNS, newest_first.label("place")).where(metrics.c.name == name, metrics.c.at >= since)
-    if window_seconds is not None:
-        found = found.where(metrics.c.window_seconds == window_seconds)
+    walk, one, point = _walk({"name": name}), metrics.alias("one"), metrics.alias("point")
+    newest = select(point.c.id).where(*(point.c[column] == one.c[column] for column in SERIES[1:]))
+    newest = newest.where(point.c.name == name, point.c.at >= since)
     if sufficient:
-        found = found.where(metrics.c.verdict != Verdict.INSUFFICIENT.value)
+        newest = newest.where(point.c.verdict != Verdict.INSUFFICIENT.value)
     if least_n is not None:
-        found = found.where(metrics.c.n_current >= least_n)
-    ranked = found.subquery()
-    columns = [ranked.c[column.name] for column in _COLUMNS]
-    order = [ranked.c[column] for column in SERIES]
-    return [_point(row) for row in c.execute(select(*columns).where(ranked.c.place == 1).order_by(*order)).mappings()]
+        newest = newest.where(point.c.n_current >= least_n)
+    best = newest.order_by(point.c.at.desc()).limit(1).correlate(one).scalar_subquery()
+    found = select(*_COLUMNS).select_from(walk.join(one, one.c.id == walk.c.id).join(metrics, metrics.c.id == best))
+    if window_seconds is not None:
+        found = found.where(one.c.window_seconds == window_seconds)
+    found = found.order_by(*(metrics.c[column] for column in SERIES))
+    return [_point(row) for row in c.execute(found)]
 
 
 def read_points(
@@ -75,7 +78,7 @@ def read_points(
     wanted = {"model": model, "version": version, "feature": feature, "segment": segment, "window_seconds": window_seconds}
     query = query.where(*(metrics.c[name] == value for name, value in wanted.items() if value is not None))
     query = query.order_by(metrics.c.at.desc(), metrics.c.id.desc()).limit(limit)
-    return [_point(row) for row in reversed(c.execute(query).mappings().all())]
+    return [_point(row) for row in reversed(c.execute(query).all())]
 
 
 def points_at(
@@ -85,13 +88,21 @@ def points_at(
     query = select(*_COLUMNS).where(metrics.c.at.in_(list(times)), metrics.c.name.in_(list(names)))
     wanted = {"model": model, "version": version, "role": role, "segment": "", "window_seconds": window_seconds}
     query = query.where(*(metrics.c[name] == value for name, value in wanted.items())).order_by(metrics.c.at, metrics.c.id)
-    return [_point(row) for row in c.execute(query).mappings()]
+    return [_point(row) for row in c.execute(query)]
 
 
-def window_lengths(c: Connection, model: str) -> list[int]:
-    """The lengths of window, in seconds, that the model has points for, shortest first."""
-    query = select(metrics.c.window_seconds).where(metrics.c.model == model, metrics.c.window_seconds > 0).distinct()
-    return sorted(c.scalars(query))
+def window_lengths(c: Connection, model: str, names: Collection[str]) -> list[int]:
+    """The lengths of window, in seconds, that the model has points of any of the metrics for, shortest first.
+
+    Costs a look into the index per series, however many points there are.
+    """
+    one = metrics.alias("one")
+    found: set[int] = set()
+    for name in names:
+        walk = _walk({"name": name, "model": model})
+        lengths = select(one.c.window_seconds).select_from(walk.join(one, one.c.id == walk.c.id)).distinct()
+        found.update(c.scalars(lengths.where(one.c.window_seconds > 0)))
+    return sorted(found)
 
 
 def newest_by_window(c: Connection, name: str) -> dict[int, datetime]:
@@ -109,9 +120,33 @@ def newest_by_window(c: Connection, name: str) -> dict[int, datetime]:
     return found
 
 
+def _walk(fixed: Mapping[str, str]) -> CTE:
+    """The ``id`` of one point of each series that has the ``fixed`` first columns of the key; its last row has NULL.
+
+    A walk over the index of the key: from a point to the first one that lies behind all points of its series. Neither
+    database does that by itself for DISTINCT or for windows; both would read every point.
+    """
+    first, known, beyond = metrics.alias("first"), metrics.alias("known"), metrics.alias("beyond")
+    free = [column for column in _KEY if column not in fixed]
+    walk = select(_first(first, fixed, free).scalar_subquery().label("id")).cte("walk", recursive=True)
+    # Without the coalesce SQLite compares text with text of another column, for which it uses one column of the index;
+    # without the time it would begin at each point of the series that is to be left.
+    here = [func.coalesce(known.c[column], 0 if column == "window_seconds" else "") for column in free[:-1]]
+    behind = tuple_(*(beyond.c[column] for column in free)) > tuple_(*here, literal(_END_OF_TIME, UtcDateTime))
+    following = _first(beyond, fixed, free).where(behind).correlate(known).scalar_subquery()
+    return walk.union_all(select(following).select_from(walk.join(known, known.c.id == walk.c.id)))
+
+
+def _first(of: FromClause, fixed: Mapping[str, str], free: Sequence[str]) -> Select[tuple[int]]:
+    query = select(of.c.id).where(*(of.c[column] == value for column, value in fixed.items()))
+    return query.order_by(*(of.c[column] for column in free)).limit(1)
+
+
 def _row(point: MetricPoint) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values_of(point).items()}
 
 
-def _point(row: RowMapping) -> MetricPoint:
-    return MetricPoint(**{**row, "verdict": Verdict(row["verdict"])})
+def _point(row: Iterable[Any]) -> MetricPoint:
+    values = dict(zip(_FIELDS, row, strict=True))  # a mapping of SQLAlchemy's would cost as much as the rest of a read
+    values["verdict"] = Verdict(values["verdict"])
+    return MetricPoint(**values)

@@ -497,6 +497,22 @@ class ResourceSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredComparison:
+    """The last comparison of versions ``a`` and ``b`` over ``[start, end)``, made under a deployment.
+
+    ``document`` is what `modelwatch compare --json` would have printed.
+    """
+
+    model: str
+    a: str
+    b: str
+    deployment_id: int
+    start: datetime
+    end: datetime
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRun:
     """The last run of one scheduled job. ``done_until`` is the end of the newest window it has written."""
 

@@ -416,6 +416,19 @@ audit = Table(
     Column("details", Json, nullable=False),
 )
 
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("a", String, primary_key=True),
+    Column("b", String, primary_key=True),
+    Column("deployment_id", BigId, nullable=False),
+    Column("start", UtcDateTime, nullable=False),
+    Column("end", UtcDateTime, nullable=False),
+    # Text, not JSONB, which would forget the order of the arms and metrics.
+    Column("document", Text, nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,

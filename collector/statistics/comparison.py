@@ -19,7 +19,7 @@ from collector.statistics.paired import disagreement, paired_arms, paired_differ
 from collector.statistics.performance import ClassificationQuality, classification, regression
 from collector.statistics.posterior import beta_posterior, normal_posterior
 from collector.statistics.trial import Arm, Assignment, Comparison, Design, Health, Outcome, Posterior, Terms
-from storage.evidence import Pairs, ScoredRows, SplitRows, SubjectSums
+from storage.evidence import Pairs, ScoredRows, SplitRows, SubjectSums, Trial
 from storage.layouts import is_regression, split_bins
 from storage.records import LabelCounts, Layout, PredictionCounts
 
@@ -88,6 +88,17 @@ def compare(
     metrics = adjusted(split_differences(a, b, terms), terms)
     case = Case(a=a, b=b, health=health, metrics=metrics, terms=terms, seconds=seconds)
     return _answer(case, [*_subject_notes(a, b), *_time_notes(seconds)])
+
+
+def compare_trial(trial: Trial, terms: Terms | None = None) -> Comparison:
+    """``compare_pairs`` where one version was the shadow of the other, else ``compare_split``; it says over which time."""
+    if isinstance(trial.found, Pairs):
+        found = compare_pairs(trial.found, trial.layouts[0], trial.versions, terms=terms, seconds=trial.seconds)
+    else:
+        found = compare_split(
+            trial.found, trial.layouts, trial.versions, expected_share_b=trial.share, terms=terms, seconds=trial.seconds
+        )
+    return replace(found, start=trial.start, end=trial.end)
 
 
 def compare_split(

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 import pandas as pd
 import streamlit as st
 
-from collector.statistics.comparison import compare_pairs, compare_split
+from collector.statistics.comparison_json import from_json, to_json
 from collector.statistics.health import MIXED_LEAST
 from collector.statistics.trial import Comparison, Design, Difference, Outcome, Terms
 from dashboard import charts, page, queries
 from dashboard.texts import NOTHING, Texts, plain
-from storage.records import Deployment, Version
+from storage.records import Deployment, StoredComparison, Version
 from storage.splits import share_of
 
 SIGNS = {Outcome.SHIP: "✔", Outcome.ROLL_BACK: "✖", Outcome.KEEP_RUNNING: "…", Outcome.UNHEALTHY: "▲"}
 DISTANCE = "score_ks"
 """The one metric that is no difference of two values but their distance."""
+_ASKED = "compare_asked"
 
 
 def show() -> None:
@@ -78,20 +78,23 @@ def _role(texts: Texts, name: str, deployed: Deployment | None) -> str:
 
 
 def _result(context: page.Context, a: Version, b: Version) -> None:
-    start, end = context.shown.start, context.shown.end
-    began = queries.split_began(a.model, a.version, b.version)
-    share = None
-    if began is not None and began < end:
-        # What was answered before the split was shared otherwise: it would fail the sample ratio and mix two times.
-        share = share_of(context.registry.deployed.get(a.model), a.version, b.version)
-        start = max(start, began)
-    found = _compared(a, b, start, end, share)
-    if not any(side.rows for side in found.arms):
-        page.empty(context.texts("empty.range"), context.texts("empty.range_compare"))
+    texts, shown = context.texts, context.shown
+    found = _found(context, a, b)
+    if found is None:
         return
+    if not any(side.rows for side in found.arms):
+        page.empty(texts("empty.range"), texts("empty.range_compare"))
+        return
+    began = queries.split_began(a.model, a.version, b.version)
+    start = found.start or shown.start
+    share = None
+    if began is not None and start >= began:
+        share = share_of(context.registry.deployed.get(a.model), a.version, b.version)
     _verdict(context, found)
-    if start > context.shown.start:
-        st.caption(context.texts("compare.since_split", at=context.texts.time(start)))
+    said = [texts("compare.period", start=texts.time(start), end=texts.time(found.end))]
+    if share is not None and start > shown.start:
+        said.append(texts("compare.since_split", at=texts.time(start)))
+    st.caption(" ".join(said))
     for note in found.notes:
         st.caption(plain(note))
     left, right = st.columns([2, 3], gap="medium")
@@ -100,30 +103,55 @@ def _result(context: page.Context, a: Version, b: Version) -> None:
         _beliefs(context, found)
     with right:
         _differences(context, found)
-    page.details(context, _table(context.texts, found), "comparison")
+    page.details(context, lambda: _table(texts, found), "comparison")
     _method(context)
 
 
-def _compared(a: Version, b: Version, start: datetime, end: datetime, share: float | None) -> Comparison:
-    """A shadow pair by pair with what it shadowed, any other versions by what each answered."""
-    seconds = _seconds(a.model, start, end)
-    shadows = [queries.is_shadowed(version.layout_id, version.version, start, end) for version in (a, b)]
-    if shadows[0] == shadows[1]:
-        layout, versions = queries.layout(a.layout_id), (a.version, b.version)
-        rows = queries.split_rows(a.layout_id, *versions, start, end)
-        return compare_split(rows, (layout, layout), versions, expected_share_b=share, seconds=seconds)
-    first, second = (a.version, b.version) if shadows[1] else (b.version, a.version)
-    pairs = queries.shadow_pairs(a.model, first, second, start, end)
-    pairs = pairs if shadows[1] else replace(pairs, a=pairs.b, b=pairs.a)
-    return compare_pairs(pairs, queries.layout(a.layout_id), (a.version, b.version), seconds=seconds)
+def _found(context: page.Context, a: Version, b: Version) -> Comparison | None:
+    """The collector's last comparison where it answers for the time shown; else one made here, if that is quick or wanted."""
+    kept = _kept(context, a, b)
+    if kept is not None:
+        return from_json(kept.document)
+    shown = context.shown
+    rows = sum(queries.prediction_counts(side.layout_id, side.version, shown.start, shown.end).rows for side in (a, b))
+    if rows <= queries.FEW_ROWS:
+        return _compared(a, b, shown.start, shown.end)
+    address = [a.model, a.version, b.version, *(page.param(name) for name in ("range", "from", "to"))]
+    asked = st.session_state.get(_ASKED)
+    if asked is not None and asked[0] == address:
+        return from_json(asked[1]) if isinstance(asked[1], dict) else _asked(a, b, address, asked[1])
+    page.empty(context.texts("compare.many", rows=context.texts.number(rows)), context.texts("compare.many_advice"))
+    st.button(context.texts("compare.ask"), on_click=_ask, args=(address, (shown.start, shown.end)), icon=":material/balance:")
+    return None
 
 
-def _seconds(model: str, start: datetime, end: datetime) -> float | None:
-    """How much of the time has predictions of the model."""
-    known = queries.extent(model)
-    if known is None:
+def _kept(context: page.Context, a: Version, b: Version) -> StoredComparison | None:
+    """What the collector keeps holds all of the present split. It answers a reader who chose no time, or more than that."""
+    deployed, shown = context.registry.deployed.get(a.model), context.shown
+    kept = queries.kept_comparison(a.model, a.version, b.version)
+    if kept is None or deployed is None or kept.deployment_id != deployed.id:
         return None
-    return max(0.0, (min(end, known[1]) - max(start, known[0])).total_seconds()) or None
+    if not shown.is_live or kept.end <= shown.start:
+        return None
+    return None if page.param("range") and shown.start > kept.start else kept
+
+
+def _ask(address: list[str | None], span: tuple[datetime, datetime]) -> None:
+    st.session_state[_ASKED] = (address, span)
+
+
+def _asked(a: Version, b: Version, address: list[str | None], span: tuple[datetime, datetime]) -> Comparison:
+    """Computed once: the page may run again every few seconds, and shows the same answer until another time is chosen."""
+    found = _compared(a, b, *span)
+    st.session_state[_ASKED] = (address, to_json(found))
+    return found
+
+
+def _compared(a: Version, b: Version, start: datetime, end: datetime) -> Comparison:
+    """From ``start``, or from when the split in force began: what was answered before was shared otherwise."""
+    began = queries.split_began(a.model, a.version, b.version)
+    since = None if began is not None and start <= began < end else start
+    return from_json(queries.compared(a.layout_id, a.version, b.version, since, end))
 
 
 def _verdict(context: page.Context, found: Comparison) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from collector.statistics.drift import FeatureDrift, feature_drift
-from dashboard import charts, distributions, drifts, links, page, queries
+from dashboard import charts, clicks, distributions, drifts, links, page, queries
 from dashboard.texts import Texts, plain
 from storage.durations import format_duration
 from storage.layouts import split_bins
@@ -17,6 +17,7 @@ from storage.records import Bins, Ints, MetricPoint, Verdict, Version
 VERDICT_SIGNS = {Verdict.OK: "✔", Verdict.DRIFT: "▲", Verdict.INSUFFICIENT: "…"}
 SCORE_NAME = "@score"
 """How the address names the model's output: no feature can be called so without being told apart by its position."""
+_CLICKS = "drift_clicks"
 _NEWEST, _WHOLE, _CLICKED = "newest", "whole", "at"
 
 
@@ -48,7 +49,7 @@ def _controls(context: page.Context, version: Version) -> tuple[str, int | None,
     )
     if statistic not in drifts.STATISTICS:
         statistic = "psi"
-    lengths = queries.window_lengths(version.model)
+    lengths = queries.window_lengths(version.model, drifts.metric_names(statistic))
     window = None
     if lengths:
         default = _default_window(lengths, context.shown.length)
@@ -86,8 +87,9 @@ def _default_window(lengths: list[int], shown: timedelta) -> int:
 def _cells(context: page.Context, version: Version, statistic: str, window: int | None) -> pd.DataFrame:
     shown = context.shown
     names = drifts.metric_names(statistic)
-    found = queries.points(names, version.model, version.version, window, shown.start, shown.end) if window else []
-    return drifts.cells(found)
+    if not window:
+        return drifts.cells([])
+    return queries.drift_cells(names, version.model, version.version, window, shown.start, shown.end)
 
 
 # ---------------------------------------------------------------------------------------------- heat map
@@ -125,12 +127,11 @@ def _map(context: page.Context, frame: pd.DataFrame, statistic: str, by: str) ->
         figure,
         "drift_map",
         texts("drift.alt", drifted=drifted, judged=judged, statistic=texts.word("statistic", statistic)),
-        on_select=_clicked,
-        selection_mode="points",
     )
+    clicks.listen("drift_map", _CLICKS, _clicked)
     notes = [texts("drift.grey")] + ([texts("drift.merged")] if merged else [])
     st.caption(" ".join(notes))
-    page.details(context, _export(context, frame), "drift")
+    page.details(context, lambda: _export(context, frame), "drift")
 
 
 def _no_points(context: page.Context) -> None:
@@ -153,12 +154,10 @@ def _jump(context: page.Context, extent: tuple[datetime, datetime]) -> None:
 
 
 def _clicked() -> None:
-    points = st.session_state["drift_map"]["selection"]["points"]
-    data = points[0].get("customdata") if points else None
-    if data:
-        feature = str(data[0]) if data[0] != drifts.SCORE else SCORE_NAME
-        at = links.parse_time(str(data[1]))
-        page.write_params({"feature": feature, "at": links.format_time(at) if at else None})
+    cell = charts.cell_of(clicks.clicked(_CLICKS))
+    if cell is not None:
+        feature, at = cell
+        page.write_params({"feature": SCORE_NAME if feature == drifts.SCORE else feature, "at": links.format_time(at)})
 
 
 def _export(context: page.Context, frame: pd.DataFrame) -> pd.DataFrame:
@@ -284,7 +283,7 @@ def _pictures(context: page.Context, bins: Bins, reference: Ints, current: Ints)
                 page.chart(
                     charts.ecdf(distributions.cumulative(bins, reference, current), sides, context.palette), "drift_ecdf", alt
                 )
-    page.details(context, _bar_table(texts, bars), "distribution")
+    page.details(context, lambda: _bar_table(texts, bars), "distribution")
 
 
 def _labels(texts: Texts, bars: pd.DataFrame) -> list[str]:

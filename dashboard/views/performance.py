@@ -82,7 +82,7 @@ def _quality(
             page.empty(texts("empty.labels"), texts("empty.labels_advice"), (_label_command(version.model),))
             return
         _quality_chart(context, version, layout, labels, provisional)
-    page.details(context, _quality_table(context, layout, labels), "quality")
+    page.details(context, lambda: _quality_table(context, layout, labels), "quality")
 
 
 def _label_command(model: str) -> str:
@@ -209,7 +209,7 @@ def _service(context: page.Context, predictions: list[tuple[datetime, Prediction
         with column:
             st.markdown(f"**{texts(f'performance.{name}')}**")
             page.chart(figure, name, texts(f"performance.{name}"))
-    page.details(context, _traffic_table(context, frame.dropna(subset=["rows"])), "traffic")
+    page.details(context, lambda: _traffic_table(context, frame.dropna(subset=["rows"])), "traffic")
 
 
 def _traffic_table(context: page.Context, frame: pd.DataFrame) -> pd.DataFrame:

@@ -185,23 +185,23 @@ def test_a_click_on_the_heat_map_opens_that_feature_and_window(open_tab: OpenTab
     visit.open("drift?model=churn&version=1")
     plot = visit.tab.locator(".st-key-drift_map .js-plotly-plot")
     expect(plot).to_be_visible()
-    row = plot.evaluate("node => node.data[2].customdata.findIndex(cell => cell[0] === 'age')")
-    x, y = plot.evaluate(
-        """(node, row) => {
-            const layout = node._fullLayout, trace = node.data[2], box = node.getBoundingClientRect();
-            const x = layout.xaxis.d2p(node.calcdata[2][row].x), y = layout.yaxis.d2p(node.calcdata[2][row].y);
-            return [box.x + layout._size.l + x, box.y + layout._size.t + y];
-        }""",
-        row,
+    x, y, cell = plot.evaluate(
+        """node => {
+            const heat = node.data[1], layout = node._fullLayout, box = node.getBoundingClientRect();
+            const row = heat.customdata.findIndex(cells => cells.some(cell => cell.endsWith(' age')));
+            const column = heat.customdata[row].findLastIndex(cell => cell);
+            const x = layout.xaxis.d2p(heat.x[column]), y = layout.yaxis.d2p(row);
+            return [box.x + layout._size.l + x, box.y + layout._size.t + y, heat.customdata[row][column]];
+        }"""
     )
 
     visit.tab.mouse.move(x, y)
-    visit.tab.wait_for_timeout(200)  # plotly takes a click only where it has seen the pointer before
+    expect(plot.locator(".hoverlayer")).to_contain_text("age")  # plotly takes a click only where it has seen the pointer before
     visit.tab.mouse.click(x, y)
 
-    expect(visit.tab.get_by_text("Clicked window")).to_be_visible()
+    expect(visit.tab.get_by_text("Clicked window")).to_be_visible(timeout=WAIT_MS)
     visit.arrive("drift", feature="age")
-    assert visit.param("at")
+    assert datetime.fromisoformat(visit.param("at") or "") == datetime.fromisoformat(cell.split()[0])
 
 
 def test_a_link_opens_what_it_names(open_tab: OpenTab) -> None:

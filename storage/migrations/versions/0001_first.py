@@ -98,6 +98,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_audit_at"), "audit", ["at"])
     op.create_table(
+        "comparisons",
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("a", sa.String(), nullable=False),
+        sa.Column("b", sa.String(), nullable=False),
+        sa.Column("deployment_id", BIG_ID, nullable=False),
+        sa.Column("start", TIME, nullable=False),
+        sa.Column("end", TIME, nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("model", "a", "b", name=op.f("pk_comparisons")),
+    )
+    op.create_table(
         "deployments",
         sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
         sa.Column("model", sa.String(), nullable=False),

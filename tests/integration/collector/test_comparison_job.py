@@ -11,7 +11,8 @@ from sqlalchemy import Engine, update
 
 from collector.settings import CollectorSettings
 from storage import deployments
-from storage.engine import writing
+from storage.comparisons import load_comparison
+from storage.engine import reading, writing
 from storage.records import Mode, PredictionRow, Verdict
 from storage.schema import layouts
 from tests.factories import NOW
@@ -99,6 +100,48 @@ def test_a_shadow_has_a_disagreement_rate(engine: Engine, settings: CollectorSet
     assert point.lower is not None
     assert point.upper is not None
     assert point.lower < 0.1 < point.upper
+
+
+def test_the_whole_comparison_of_a_split_is_kept(engine: Engine, settings: CollectorSettings) -> None:
+    split(engine)
+    send(engine, of_subjects(predictions(NOW - 5 * MINUTE, 300, 150), "a", 1))
+    send(engine, of_subjects(predictions(NOW - 5 * MINUTE, 300, 120, version="2", role="challenger"), "b", 1))
+    bench = Bench(engine, settings)
+
+    bench.run(AFTER, "comparison")
+
+    with reading(engine) as c:
+        kept = load_comparison(c, "churn", "1", "2")
+        deployed = deployments.current(c, "churn")
+    assert kept is not None
+    assert deployed is not None
+    assert (kept.deployment_id, kept.end) == (deployed.id, NOW)
+    assert {name: arm["n"] for name, arm in kept.document["arms"].items()} == {"1": 150, "2": 120}
+    assert kept.document["design"] == "split"
+
+
+def test_the_whole_comparison_of_a_shadow_is_kept(engine: Engine, settings: CollectorSettings) -> None:
+    shadowed(engine, 200, 20)
+    bench = Bench(engine, settings)
+
+    bench.run(AFTER, "comparison")
+    bench.run(AFTER + 5 * MINUTE, "comparison")
+
+    with reading(engine) as c:
+        kept = load_comparison(c, "churn", "1", "2")
+    assert kept is not None
+    assert (kept.end, kept.document["design"]) == (NOW + 5 * MINUTE, "shadow")
+    assert kept.document["disagreement"]["rate"] == 0.1
+
+
+def test_before_the_first_answer_nothing_is_kept(engine: Engine, settings: CollectorSettings) -> None:
+    split(engine)
+    bench = Bench(engine, settings)
+
+    bench.run(AFTER, "comparison")
+
+    with reading(engine) as c:
+        assert load_comparison(c, "churn", "1", "2") is None
 
 
 def test_it_looks_once_an_interval(engine: Engine, settings: CollectorSettings) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from collector.comparison_job import compare_deployed
 from collector.judging import Judging, Subject
 from collector.performance_points import performance_points
 from collector.points import window_points
 from collector.windows import WindowPlan
-from storage import alerts, deployments, jobs, metrics, outbox, profiles, registry, rollups
+from storage import alerts, comparisons, deployments, jobs, metrics, outbox, profiles, registry, rollups
 from storage.layouts import (
     build_layout,
     count_labels,
@@ -266,7 +267,7 @@ def _labels(story: Story, scores: list[float], predictions: list[str], random: n
 
 
 def collect(c: Connection, story: Story, layout: Layout, end: datetime) -> None:
-    """The points of every window of the story, as the collector writes them."""
+    """The points of every window of the story, and the last comparison, as the collector writes them."""
     plan = WindowPlan(length=story.window, step=story.window / 3)
     judging = Judging(plans=[plan])
     count = max(int(timedelta(hours=story.hours) / plan.step), 1)
@@ -279,6 +280,9 @@ def collect(c: Connection, story: Story, layout: Layout, end: datetime) -> None:
             points = window_points(subject, predictions, judging)
             labels = rollups.read_labels(c, layout, version, window.start, window.end)
             metrics.write_points(c, points + performance_points(subject, labels, predictions.rows, judging))
+    deployed = deployments.current(c, story.model)
+    for comparison in compare_deployed(c, deployed, (), end) if deployed else ():
+        comparisons.save_comparison(c, comparison)
     jobs.record_run(
         c, JobRun(name="windows-15m", started_at=end, finished_at=end, succeeded_at=end, done_until=end, duration_seconds=0.2)
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pytest
 from sqlalchemy import Engine
 
 from storage.engine import reading, writing
-from storage.metrics import latest_points, newest_by_window, read_points, window_lengths, write_points
+from storage.metrics import SERIES, latest_points, newest_by_window, read_points, window_lengths, write_points
 from storage.records import MetricPoint, Verdict
 from tests.factories import at
 
@@ -78,6 +80,95 @@ def test_the_newest_point_of_each_series_is_found(engine: Engine) -> None:
         assert latest_points(c, "drift_psi", since=at(10)) == []
 
 
+def many_points(seed: int) -> list[MetricPoint]:
+    """Points of series whose names are prefixes of one another, differ in case or script, or are empty."""
+    random = np.random.default_rng(seed)
+    names = ["", "a", "A", "a b", "ab", "ä", "z", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", "\N{GRINNING FACE}", "0", "10", "9", "~"]
+
+    def any_of(*values: Any) -> Any:
+        return values[random.integers(len(values))]
+
+    return [
+        point(
+            at(int(random.integers(60))),
+            float(random.random()),
+            name=any_of("drift_psi", "drift_ks", "drift_ps"),
+            model=any_of("", "churn", "churn2"),
+            version=any_of("1", "10", "2"),
+            role=any_of("", "shadow"),
+            segment=any_of("", "", "plan=pro"),
+            feature=any_of(*names),
+            window_seconds=any_of(0, 60, 3600),
+            n_current=any_of(None, 10, 1000),
+            verdict=any_of(*Verdict),
+        )
+        for _ in range(3000)
+    ]
+
+
+def series_of(point: MetricPoint) -> tuple[Any, ...]:
+    return tuple(getattr(point, column) for column in SERIES)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_newest_points_are_those_that_a_look_at_every_point_finds(engine: Engine, seed: int) -> None:
+    written = {(*series_of(p), p.at): p for p in many_points(seed)}
+    with writing(engine) as c:
+        write_points(c, list(written.values()))
+
+    for window, since, sufficient, least_n in itertools.product(
+        (None, 60), (at(-1), at(30), at(59), at(60)), (False, True), (None, 11)
+    ):
+        wanted: dict[tuple[Any, ...], MetricPoint] = {}
+        for p in sorted(written.values(), key=lambda p: p.at):
+            enough = (not sufficient or p.verdict is not Verdict.INSUFFICIENT) and (
+                least_n is None or (p.n_current or 0) >= least_n
+            )
+            if p.name == "drift_psi" and p.at >= since and enough and window in (None, p.window_seconds):
+                wanted[series_of(p)] = p
+        with reading(engine) as c:
+            found = latest_points(c, "drift_psi", window_seconds=window, since=since, sufficient=sufficient, least_n=least_n)
+
+        assert {series_of(p): p for p in found} == wanted
+        assert len(found) == len(wanted)
+
+
+def test_the_lengths_of_window_are_those_that_a_look_at_every_point_finds(engine: Engine) -> None:
+    written = many_points(3)
+    with writing(engine) as c:
+        write_points(
+            c, [*written, point(at(), model="churn", window_seconds=7), point(at(), model="", name="drift_ks", window_seconds=5)]
+        )
+
+    with reading(engine) as c:
+        assert window_lengths(c, "churn", ["drift_psi", "drift_ks"]) == [7, 60, 3600]
+        assert window_lengths(c, "churn", ["drift_ks"]) == [60, 3600]
+        assert window_lengths(c, "", ["drift_ks"]) == [5, 60, 3600]
+
+
+def test_finding_the_newest_points_reads_no_more_as_series_grow_longer(sqlite_engine: Engine) -> None:
+    steps = []
+    for length in (10, 1000):
+        with writing(sqlite_engine) as c:
+            write_points(c, [point(at(number), feature=f) for number in range(length) for f in ("age", "income", "plan")])
+        with reading(sqlite_engine) as c:
+            counted = 0
+
+            def count() -> int:
+                nonlocal counted
+                counted += 1
+                return 0
+
+            driver: Any = c.connection.driver_connection
+            driver.set_progress_handler(count, 1)  # called at every instruction of SQLite's machine
+            latest_points(c, "drift_psi", since=at(-1))
+            window_lengths(c, "churn", ["drift_psi"])
+            driver.set_progress_handler(None, 0)
+        steps.append(counted)
+
+    assert steps[1] < 1.1 * steps[0], steps
+
+
 def test_points_are_filtered_and_in_the_order_of_time(engine: Engine) -> None:
     with writing(engine) as c:
         write_points(c, [point(at(number), float(number)) for number in (3, 1, 2, 0)])
@@ -98,7 +189,9 @@ def test_points_are_filtered_and_in_the_order_of_time(engine: Engine) -> None:
         assert values(**base, limit=2) == [2.0, 3.0]
         assert values(names=["n", "m"]) == [9.0]
         assert values(names=[]) == []
-        assert window_lengths(c, "churn") == [5, 60]
+        assert window_lengths(c, "churn", ["drift_psi", "absent"]) == [5, 60]
+        assert window_lengths(c, "churn", ["n"]) == [60]
+        assert window_lengths(c, "churn", []) == window_lengths(c, "absent", ["drift_psi"]) == []
 
 
 def test_newest_point_of_each_window_length(engine: Engine) -> None:

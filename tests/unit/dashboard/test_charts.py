@@ -49,13 +49,18 @@ def test_windows_that_were_too_small_are_grey_and_have_no_colour_of_drift() -> N
 
     figure = charts.drift_heatmap(frame, ["a", "b"], TEXTS, charts.LIGHT)
 
-    grey, heat, targets = figure.data
+    grey, heat = figure.data
     assert np.isnan(np.array(heat.z, float)[0, 0])
     assert np.array(grey.z, float)[0, 0] == 1
     assert np.array(heat.z, float)[0, 1] == pytest.approx(1.5)
     assert np.isnan(np.array(heat.z, float)[1, 0])
     assert heat.text[0][1] == "1.5"
-    assert [data[0] for data in targets.customdata] == ["a", "a", "b"]
+    assert [[charts.cell_of(cell) for cell in row] for row in heat.customdata] == [
+        [("a", NOW.replace(tzinfo=UTC)), ("a", NOW.replace(tzinfo=UTC) + timedelta(minutes=1))],
+        [None, ("b", NOW.replace(tzinfo=UTC) + timedelta(minutes=1))],
+    ]
+    assert heat.hovertext[0][0].startswith("<b>a</b><br>2026-11-21 12:00:00<br>9 · threshold 0.2<br>rows 300 / 1,000")
+    assert heat.hovertext[1][0] == ""
 
 
 @pytest.mark.parametrize(
@@ -93,8 +98,14 @@ def test_names_of_others_are_not_read_as_markup() -> None:
     figure = charts.drift_heatmap(frame, [HOSTILE], TEXTS, charts.LIGHT)
 
     assert "<img" not in figure.layout.yaxis.ticktext[0]
-    assert "<img" not in figure.data[2].hovertext[0]
-    assert figure.data[2].hovertemplate is None
+    assert "<img" not in figure.data[1].hovertext[0][0]
+    assert figure.data[1].hovertemplate is None
+    assert charts.cell_of(figure.data[1].customdata[0][0]) == (HOSTILE, NOW.replace(tzinfo=UTC))
+
+
+@pytest.mark.parametrize("clicked", ["", "income", "yesterday income", "2026-11-21T10:00:00+00:00"])
+def test_what_no_cell_carries_is_no_cell(clicked: str) -> None:
+    assert charts.cell_of(clicked) is None
 
 
 @pytest.mark.parametrize("features", [0, 1, 200])
