@@ -183,7 +183,8 @@ def _read(path: Path) -> bytes:
 def _store(engine: Engine, folder: Path, draft: Version, data: bytes, reference: Reference, trial: Trial, now: datetime) -> Version:
     """The file first, then one transaction with everything else: a version row never points at a file that is not there."""
     columns = list(zip(*reference.rows, strict=True))
-    layout = build_layout(draft.model, draft.signature, columns, np.asarray(trial.outputs.scores, np.float64))
+    scores = np.asarray(trial.outputs.scores, np.float64)
+    layout = build_layout(draft.model, draft.signature, columns, scores, trial.outputs.probabilities)
     with writing(engine) as c:
         draft = replace(draft, version=draft.version or registry.next_version_name(c, draft.model))
         _check_free(c, draft)
@@ -252,7 +253,10 @@ def _labels(layout: Layout, reference: Reference, trial: Trial, texts: list[str]
     known = [(index, text) for index, text in enumerate(reference.targets or ()) if text is not None]
     rows = [index for index, _ in known]
     scores = [trial.outputs.scores[index] for index in rows]
-    return count_labels(layout, scores, [texts[index] for index in rows], [text for _, text in known], [0.0] * len(known))
+    given = trial.outputs.probabilities
+    probabilities = None if given is None else [given[index] for index in rows]
+    targets = [text for _, text in known]
+    return count_labels(layout, scores, [texts[index] for index in rows], targets, [0.0] * len(known), probabilities)
 
 
 def _sample(reference: Reference, trial: Trial, texts: list[str]) -> bytes:

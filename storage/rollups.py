@@ -8,11 +8,13 @@ row that is not merged yet. Counts of predictions and of labels share the table:
 ==========  =========================  ==============================
 column      kind = predictions         kind = labels
 ==========  =========================  ==============================
-bins        bins                       score_by_class, row by row
-moments     moments, row by row        residuals
-classes     classes                    confusion, row by row
+bins        bins                       score_by_class, probabilities
+moments     moments, row by row        residuals, losses
+classes     classes                    confusion, errors
 latency     latency                    delay
 ==========  =========================  ==============================
+
+Labels: one array after the other, each row by row (``storage.label_arrays``).
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from sqlalchemy import (
 
 from storage.arrays import pack_floats, pack_ints, sum_floats, sum_ints, unpack_floats, unpack_ints
 from storage.dialects import insert_new
+from storage.label_arrays import LabelArrays, arrays_of, counts_of
 from storage.layouts import (
     add_labels,
     add_predictions,
@@ -175,13 +178,14 @@ def _prediction_values(counts: PredictionCounts) -> dict[str, Any]:
 
 
 def _label_values(counts: LabelCounts) -> dict[str, Any]:
+    arrays = arrays_of(counts)
     return {
         "rows": counts.rows,
         "errors": 0,
         "timeouts": 0,
-        "bins": pack_ints(counts.score_by_class),
-        "moments": pack_floats(counts.residuals),
-        "classes": pack_ints(counts.confusion),
+        "bins": pack_ints(arrays.bins),
+        "moments": pack_floats(arrays.moments),
+        "classes": pack_ints(arrays.classes),
         "latency": pack_ints(counts.delay),
     }
 
@@ -199,13 +203,13 @@ def _stored_predictions(row: AnyRow, like: PredictionCounts) -> PredictionCounts
 
 
 def _stored_labels(row: AnyRow, like: LabelCounts) -> LabelCounts:
-    return LabelCounts(
-        rows=row.rows,
-        score_by_class=unpack_ints(row.bins, like.score_by_class.size).reshape(like.score_by_class.shape),
-        confusion=unpack_ints(row.classes, like.confusion.size).reshape(like.confusion.shape),
-        residuals=unpack_floats(row.moments, like.residuals.size),
-        delay=unpack_ints(row.latency, like.delay.size),
+    sizes = arrays_of(like)
+    arrays = LabelArrays(
+        bins=unpack_ints(row.bins, sizes.bins.size),
+        moments=unpack_floats(row.moments, sizes.moments.size),
+        classes=unpack_ints(row.classes, sizes.classes.size),
     )
+    return counts_of(like, row.rows, arrays, unpack_ints(row.latency, like.delay.size))
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -497,10 +501,10 @@ def _sum_labels(layout: Layout, found: Sequence[AnyRow]) -> LabelCounts:
     if not found:
         return empty
     _, _, _, rows, _, _, bins, moments, classes, latency = zip(*found, strict=True)
-    return LabelCounts(
-        rows=sum(rows),
-        score_by_class=sum_ints(bins, empty.score_by_class.size).reshape(empty.score_by_class.shape),
-        confusion=sum_ints(classes, empty.confusion.size).reshape(empty.confusion.shape),
-        residuals=sum_floats(moments, empty.residuals.size),
-        delay=sum_ints(latency, empty.delay.size),
+    sizes = arrays_of(empty)
+    arrays = LabelArrays(
+        bins=sum_ints(bins, sizes.bins.size),
+        moments=sum_floats(moments, sizes.moments.size),
+        classes=sum_ints(classes, sizes.classes.size),
     )
+    return counts_of(empty, sum(rows), arrays, sum_ints(latency, empty.delay.size))
