@@ -9,6 +9,7 @@ import io
 import os
 import re
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -198,7 +199,8 @@ def _store(engine: Engine, folder: Path, draft: Version, data: bytes, reference:
             if registry.get_model(c, draft.model) is None:
                 registry.insert_model(c, Model(name=draft.model, task=draft.signature.task, created_at=now))
             registry.insert_version(c, version)
-            profiles.save_profile(c, _profile(version, stored, reference, trial, now))
+            unseen = _expected_unseen(layout, stored, reference)
+            profiles.save_profile(c, _profile(version, stored, reference, trial, unseen, now))
             _record(c, version, now)
             if deployments.current(c, draft.model) is None:
                 deployments.promote(c, version.model, version.version, actor=version.created_by, reason="first version", now=now)
@@ -219,7 +221,9 @@ def _check_free(c: Connection, draft: Version) -> None:
         )
 
 
-def _profile(version: Version, layout: Layout, reference: Reference, trial: Trial, now: datetime) -> Profile:
+def _profile(
+    version: Version, layout: Layout, reference: Reference, trial: Trial, unseen: dict[str, float], now: datetime
+) -> Profile:
     is_regression = version.signature.task is Task.REGRESSION
     texts = [repr(float(value)) if is_regression else category_text(value) for value in trial.outputs.predictions]
     counts = count_predictions(layout, reference.rows, trial.outputs.scores, texts)
@@ -234,7 +238,7 @@ def _profile(version: Version, layout: Layout, reference: Reference, trial: Tria
         performance=trial.performance,
         sample=_sample(reference, trial, texts),
         constraints=learn_constraints(version.signature, layout, counts, spread).model_dump(mode="json"),
-        thresholds=_calibrated(layout, reference, trial),
+        thresholds=_calibrated(layout, reference, trial) | {"unseen": unseen},
         created_at=now,
     )
 
@@ -246,6 +250,19 @@ def _calibrated(layout: Layout, reference: Reference, trial: Trial) -> dict[str,
     columns: list[Any] = [*zip(*reference.rows, strict=True), trial.outputs.scores]
     columns_of_bins = zip((*layout.features, layout.score), columns, strict=True)
     return calibration_to_json(calibrate([(bins, bin_indices(bins, column)) for bins, column in columns_of_bins]))
+
+
+def _expected_unseen(own: Layout, stored: Layout, reference: Reference) -> dict[str, float]:
+    """By feature, the share of fresh rows to be expected without a bin of their own, where the bins were made from this reference."""
+    from collector.statistics.two_samples import expected_other_share
+
+    found = {}
+    for bins, kept, column in zip(own.features, stored.features, zip(*reference.rows, strict=True), strict=True):
+        if bins.is_categorical and bins.categories == kept.categories:
+            counts = Counter(category_text(value) for value in column if value is not None)
+            share = expected_other_share(np.array(list(counts.values()), np.int64), len(kept.categories))
+            found |= {} if share is None else {kept.name: share}
+    return found
 
 
 def _labels(layout: Layout, reference: Reference, trial: Trial, texts: list[str]) -> LabelCounts:

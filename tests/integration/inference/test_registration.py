@@ -98,6 +98,10 @@ def test_a_pipeline_of_named_columns_is_learned_with_its_categories(engine: Engi
         "region": FeatureType.CATEGORY,
     }
     assert set(features["region"].categories) == {"north", "south", "west"}
+    with reading(engine) as c:
+        profile = profiles.load_profile(c, version.model, version.version, rollups.load_layout(c, version.layout_id))
+    assert profile is not None
+    assert profile.thresholds["unseen"] == {"region": 0.0}
     assert [name for name, feature in features.items() if feature.missing_allowed] == ["income", "region"]
     assert version.signature.classes == ("no", "yes")
     assert version.details["plan"]["input"] == "frame"
