@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from storage.records import Layout
 
 
+PERIOD_NOTE = "older counts are kept by the hour or the day, so the time that is compared begins or ends on a whole one"
+
+
 def add_to(app: typer.Typer) -> None:
     """Hang the command into the application."""
     app.command("compare", epilog="Example: modelwatch compare churn 1 2 --since 7d --json")(compare)
@@ -65,19 +68,23 @@ def compare_versions(
 ) -> Comparison:
     """The comparison of two versions over ``[since, end)``; without ``since``, from when both began to share the traffic.
 
-    A version that answered as a shadow is compared pair by pair with what it shadowed. Raises CommandError for versions
+    Where counts are only kept by the hour or the day, the time that is compared begins and ends on whole ones: ``start`` and
+    ``end`` of the result. A version that answered as a shadow is compared pair by pair with what it shadowed. Raises CommandError for versions
     that do not exist or are one and the same.
     """
     from dataclasses import replace
 
     from cli.models import require_version
     from storage.rollups import extent, load_layout
+    from storage.splits import comparable
     from storage.trials import is_shadowed
 
     if a == b:
         raise CommandError(f"{a} and {b} are the same version; name two different ones.")
     layouts = [load_layout(connection, require_version(connection, model, name).layout_id) for name in (a, b)]
-    start, share = _window(connection, model, a, b, since, end)
+    wanted = _window(connection, model, a, b, since, end)[0], end
+    start, end = comparable(connection, layouts, (a, b), *wanted, not_before=since is None)
+    share = _window(connection, model, a, b, None if since is None else start, end)[1]
     known = extent(connection, model)
     until = min(end, known[1]) if known else end
     seconds = max(0.0, (until - max(start, known[0] if known else start)).total_seconds()) or None
@@ -86,7 +93,8 @@ def compare_versions(
         found = _compare_shadow(connection, layouts[0], (a, b), start, end, terms, seconds, b_is_shadow=shadows[1])
     else:
         found = _compare_split(connection, (layouts[0], layouts[1]), (a, b), start, end, terms, seconds, share)
-    return replace(found, start=start, end=end)
+    notes = found.notes if (start, end) == wanted else (*found.notes, PERIOD_NOTE)
+    return replace(found, start=start, end=end, notes=notes)
 
 
 def _window(

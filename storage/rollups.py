@@ -285,14 +285,18 @@ def label_series(
     return [(at, _sum_labels(layout, part)) for at, part in _steps(rows, start, step_seconds)]
 
 
-def widened(c: Connection, layout: Layout, version: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+def widened(
+    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, roles: Collection[str] | None = None
+) -> tuple[datetime, datetime]:
     """The window, moved outwards to whole hours or days where it cuts one that is only kept as a whole."""
-    return _fitted(c, layout, version, start, end, outwards=True)
+    return _fitted(c, layout, version, start, end, roles, outwards=True)
 
 
-def narrowed(c: Connection, layout: Layout, version: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+def narrowed(
+    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, roles: Collection[str] | None = None
+) -> tuple[datetime, datetime]:
     """The window, moved inwards to whole hours or days where it cuts one that is only kept as a whole; it may become empty."""
-    return _fitted(c, layout, version, start, end, outwards=False)
+    return _fitted(c, layout, version, start, end, roles, outwards=False)
 
 
 def active_versions(c: Connection, start: datetime, end: datetime) -> list[tuple[str, str]]:
@@ -458,9 +462,16 @@ def _first_dropped(c: Connection, of: Sequence[ColumnElement[bool]], since: date
 
 
 def _fitted(
-    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, outwards: bool
+    c: Connection,
+    layout: Layout,
+    version: str,
+    start: datetime,
+    end: datetime,
+    roles: Collection[str] | None,
+    *,
+    outwards: bool,
 ) -> tuple[datetime, datetime]:
-    of = _scope(layout, version, None, RollupKind.PREDICTIONS)
+    of = _scope(layout, version, roles, RollupKind.PREDICTIONS)
     while start < end and (witnesses := _witnesses(of, cover(start, end))):
         try:
             _require_whole(c, of, f"{layout.model} {version}", c.execute(union_all(*witnesses)).all())
