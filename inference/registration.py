@@ -256,7 +256,7 @@ def _expected_unseen(own: Layout, stored: Layout, reference: Reference) -> dict[
     """By feature, the share of fresh rows to be expected without a bin of their own, where the bins were made from this reference."""
     from collector.statistics.two_samples import expected_other_share
 
-    found = {}
+    found: dict[str, float] = {}
     for bins, kept, column in zip(own.features, stored.features, zip(*reference.rows, strict=True), strict=True):
         if bins.is_categorical and bins.categories == kept.categories:
             counts = Counter(category_text(value) for value in column if value is not None)
