@@ -123,7 +123,8 @@ METRICS: dict[str, MetricWords] = {
 LABELLED = frozenset(
     [
         *["accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error"],
-        *["mae", "rmse", "r2", "absolute_error_p50", "absolute_error_p90", "absolute_error_p95", "label_delay_seconds", "concept_drift", "segment_gap"],
+        *["mae", "rmse", "r2", "absolute_error_p50", "absolute_error_p90", "absolute_error_p95"],
+        *["label_delay_seconds", "concept_drift", "segment_gap"],
     ]
 )
 """Metrics that need labels, which come late: the newest window that has enough of them may have ended a while ago."""
