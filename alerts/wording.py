@@ -79,6 +79,9 @@ METRICS: dict[str, MetricWords] = {
         mae="mean absolute error",
         rmse="root mean squared error",
         r2="R²",
+        absolute_error_p50="median absolute error",
+        absolute_error_p90="90th percentile of the absolute error",
+        absolute_error_p95="95th percentile of the absolute error",
         estimated_accuracy=("estimated accuracy", Unit.SHARE),
         estimated_roc_auc="estimated ROC AUC",
         estimated_mae="estimated mean absolute error",
@@ -120,7 +123,8 @@ METRICS: dict[str, MetricWords] = {
 LABELLED = frozenset(
     [
         *["accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error"],
-        *["mae", "rmse", "r2", "label_delay_seconds", "concept_drift", "segment_gap"],
+        *["mae", "rmse", "r2", "absolute_error_p50", "absolute_error_p90", "absolute_error_p95"],
+        *["label_delay_seconds", "concept_drift", "segment_gap"],
     ]
 )
 """Metrics that need labels, which come late: the newest window that has enough of them may have ended a while ago."""

@@ -64,7 +64,8 @@ def compare_versions(
 ) -> Comparison:
     """The comparison of two versions over ``[since, end)``; without ``since``, from when both began to share the traffic.
 
-    A version that answered as a shadow is compared pair by pair with what it shadowed. Raises CommandError for versions
+    Where counts are only kept by the hour or the day, the time that is compared begins and ends on whole ones: ``start`` and
+    ``end`` of the result. A version that answered as a shadow is compared pair by pair with what it shadowed. Raises CommandError for versions
     that do not exist or are one and the same.
     """
     from cli.models import require_version

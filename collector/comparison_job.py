@@ -23,7 +23,8 @@ from collector.statistics.trial import Terms
 from collector.traffic import LIVE
 from storage import comparisons, deployments, metrics, registry, rollups, splits, trials
 from storage.engine import DatabaseUnavailable, reading
-from storage.records import Deployment, JobRun, MetricPoint, Role, StoredComparison, Verdict
+from storage.records import Deployment, JobRun, Layout, MetricPoint, Role, StoredComparison, Verdict
+from storage.resolution import DAY, floor_time
 
 _logger = logging.getLogger(__name__)
 
@@ -117,14 +118,19 @@ class ComparisonJob:
     def _shadows(self, c: Connection, deployment: Deployment, end: datetime) -> list[str]:
         """Versions that answered as a shadow in the window, other than the champion."""
         start = end - self.settings.comparison_window
-        active = [version for model, version in rollups.active_versions(c, start, end) if model == deployment.model]
+        since = floor_time(start, DAY)  # an hour or a day that is kept as a whole stands at its start
+        active = [version for model, version in rollups.active_versions(c, since, end) if model == deployment.model]
         lookup = registry.LayoutLookup(c)
         return [
             version
             for version in active
-            if version != deployment.champion
-            and rollups.read_predictions(c, lookup(deployment.model, version), version, start, end, roles=[Role.SHADOW]).rows
+            if version != deployment.champion and self._is_shadow(c, lookup(deployment.model, version), version, start, end)
         ]
+
+    def _is_shadow(self, c: Connection, layout: Layout, version: str, start: datetime, end: datetime) -> bool:
+        """In the window, or as little beyond it as counts that are only kept by the hour or the day need; the pairs are exact."""
+        wider = rollups.widened(c, layout, version, start, end, roles=[Role.SHADOW])
+        return rollups.read_predictions(c, layout, version, *wider, roles=[Role.SHADOW]).rows > 0
 
     def _shadow(self, c: Connection, deployment: Deployment, version: str, end: datetime) -> MetricPoint | None:
         """How often the shadow and the champion answer one input differently, by subject; None without a pair."""
@@ -173,6 +179,6 @@ def _compared(c: Connection, deployment: Deployment, other: str, end: datetime) 
         b=versions[1],
         deployment_id=deployment.id,
         start=trial.start,
-        end=end,
+        end=trial.end,
         document=to_json(comparison),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -115,7 +116,8 @@ def feature_points(
     reference = subject.profile.counts
     drifts = layout_drift(subject.layout, reference.bins, counts.bins, reference.moments, counts.moments)
     sides = zip(subject.layout.features, drifts, *_split(subject, counts), strict=True)
-    for bins, drift, before, current in sides:
+    for bins, found_drift, before, current in sides:
+        drift = _with_expected_unseen(found_drift, subject.profile.thresholds.get("unseen", {}).get(bins.name))
         judgements = judge_drift(
             drift,
             policy,
@@ -137,6 +139,13 @@ def feature_points(
         basis="setting" if share is not None else "",
     )
     return [*points, summary]
+
+
+def _with_expected_unseen(drift: FeatureDrift, expected: float | None) -> FeatureDrift:
+    """The values that have a bin were chosen for being frequent in the reference, so fresh rows have fewer of them."""
+    if expected is None or drift.unseen_reference is None:
+        return drift
+    return replace(drift, unseen_reference=max(drift.unseen_reference, expected))
 
 
 def further_points(

@@ -52,7 +52,9 @@ class FurtherReferences:
         for reference in self.references:
             counts = self._counts(c, subject, reference)
             if counts is not None:
-                profile = replace(subject.profile, counts=counts, rows=counts.rows - counts.errors - counts.timeouts)
+                own = {name: value for name, value in subject.profile.thresholds.items() if name != "unseen"}
+                rows = counts.rows - counts.errors - counts.timeouts
+                profile = replace(subject.profile, counts=counts, rows=rows, thresholds=own)
                 held = replace(subject, profile=profile, segment=segment_of(reference, subject.segment))
                 found += drift_points(held, current, judging)
         return found

@@ -33,6 +33,7 @@ DRIFT = {"drift_ks": "ks", "drift_psi": "psi", "drift_js": "js", "drift_rank_shi
 DETECTING = (*DRIFT, "drift_missing", "drift_unseen", "drift_out_of_range")
 PERFORMANCE = (
     *("accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
+    *("absolute_error_p50", "absolute_error_p90", "absolute_error_p95"),
     *("label_coverage", "label_delay_seconds", "concept_drift"),
 )
 ESTIMATES = ("estimated_accuracy", "estimated_roc_auc", "estimated_mae")

@@ -9,15 +9,18 @@ from scipy.special import chdtri, chndtrinc, ndtri
 
 from collector.judging import Judging, Subject
 from collector.statistics.concept import BiasChange, ConceptChange, bias_change, concept_change
+from collector.statistics.errors import QUANTILES
 from collector.statistics.estimation import rates_of
 from collector.statistics.latency import delay_quantile_seconds
 from collector.statistics.maturity import is_mature, label_selection
 from collector.statistics.measures import POWER_Z, Comparison, Measure, compare, measures
+from collector.statistics.multiclass import concept_changes
 from collector.statistics.performance import regression
+from storage.class_probabilities import is_of_many
 from storage.layouts import is_regression
 from storage.records import Ints, LabelCounts, MetricPoint, Profile, Verdict
 
-LOSSES = frozenset({"mae", "rmse", "log_loss", "brier"})
+LOSSES = frozenset({"mae", "rmse", "log_loss", "brier", *QUANTILES})
 SHARES = frozenset({"accuracy", "precision", "recall"})
 CONCEPT_FLOOR = 0.1
 """Least change of p(y | score), in standard deviations of a label, or of a mean error, in those of an error, that can be drift."""
@@ -152,7 +155,9 @@ def concept_points(subject: Subject, labels: LabelCounts, judging: Judging) -> l
     if is_regression(subject.layout):
         bias = bias_change(regression(profile.labels), regression(labels))
         return [_bias_point(subject, bias, judging)] if bias else []
-    change = _change(profile, labels) if len(subject.layout.classes) == 2 else None
+    if is_of_many(subject.layout):
+        return _change_of_many(subject, concept_changes(subject.layout, profile.labels, labels), judging)
+    change = _change(profile, labels)
     return [_change_point(subject, change, judging)] if change else []
 
 
@@ -161,11 +166,22 @@ def _change(profile: Profile, labels: LabelCounts) -> ConceptChange | None:
     return concept_change(rates, labels.score_by_class[:-1, 0], labels.score_by_class[:-1, 1]) if rates else None
 
 
-def _change_point(subject: Subject, found: ConceptChange, judging: Judging) -> MetricPoint:
-    quantile = float(chdtri(found.freedom, judging.policy(subject.layout).alpha))
+def _change_of_many(subject: Subject, found: dict[str, ConceptChange], judging: Judging) -> list[MetricPoint]:
+    """The least probable of the changes of all classes, at a level that their number was taken off (Bonferroni)."""
+    if not found:
+        return []
+    # Far out every p-value is 0; there the excess over the degrees of freedom tells them apart.
+    name, change = min(found.items(), key=lambda item: (item[1].p_value, item[1].freedom - item[1].effect ** 2 * item[1].rows))
+    point = _change_point(subject, change, judging, tests=len(found))
+    return [replace(point, basis=f"{point.basis}; the class {name}, furthest of {len(found)}")] if name else [point]
+
+
+def _change_point(subject: Subject, found: ConceptChange, judging: Judging, tests: int = 1) -> MetricPoint:
+    quantile = float(chdtri(found.freedom, judging.policy(subject.layout).alpha / tests))
     limit = max(CONCEPT_FLOOR, math.sqrt(quantile / found.rows))
     beyond = float(chndtrinc(limit * limit * found.rows, found.freedom, 0.2))
-    point = subject.point("concept_drift", found.effect, p_value=found.p_value, n_reference=found.n_reference, n_current=found.n)
+    p_value = min(1.0, tests * found.p_value)
+    point = subject.point("concept_drift", found.effect, p_value=p_value, n_reference=found.n_reference, n_current=found.n)
     return _judged(point, limit, math.sqrt(beyond / found.rows), f"p(y | score) over {found.freedom} strata of scores", judging)
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from collector.drift_points import REMEMBERED_NAMES, Memory, remembered_times
 from collector.estimation_points import DOUBTED_BY, doubts_of, error_doubts, estimation_points, most_errors
+from collector.freshness_points import freshness_point
 from collector.further_references import FurtherReferences
 from collector.judging import Judging, Subject
 from collector.outcome import Outcome
@@ -23,12 +24,14 @@ from collector.performance_points import performance_points, waits_for_labels
 from collector.points import window_points
 from collector.samples import sampled_losses
 from collector.settings import CollectorSettings
+from collector.statistics.freshness import Rhythm, learn_rhythm
 from collector.statistics.health import sample_ratio_p
 from collector.statistics.losses import LossModel
 from collector.statistics.maturity import is_mature
 from collector.traffic import LIVE, Labelled, Served, Traffic, load_served, step_seconds
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, metrics, rollups
+from storage.activity import active_buckets
 from storage.engine import DatabaseUnavailable, reading
 from storage.layouts import is_regression, split_bins
 from storage.records import (
@@ -46,6 +49,8 @@ MOST_RESTATED = 1500
 """Windows of one length that are looked at for late labels, however far back `restate_labels` reaches."""
 RECORD_LENGTHS = 30
 """Lengths of a window that the track record of estimates reaches back, if labels may not come later still."""
+RHYTHM_REACH = timedelta(days=28)
+RHYTHM_LASTS = timedelta(hours=1)
 MOST_RECORDED = 5000
 """Points of one version that are read for it."""
 
@@ -62,6 +67,7 @@ class StatisticsJob:
     doubted: dict[tuple[str, str], tuple[datetime, dict[str, str]]] = field(default_factory=dict)
     """What was found against the estimates of a version, and for which window."""
     losses: dict[tuple[str, str], LossModel | None] = field(default_factory=dict)
+    rhythms: dict[tuple[str, str], tuple[datetime, Rhythm | None]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -252,8 +258,17 @@ class StatisticsJob:
         span = rollups.extent(c, served.layout.model, served.version)
         if span is None:
             return []
-        age = max(0.0, (newest.end - span[1]).total_seconds())
-        return [replace(_subject(served, newest, LIVE).point("data_freshness_seconds", age), window_seconds=0)]
+        rhythm = self._rhythm(c, served, newest.end)
+        return [freshness_point(_subject(served, newest, LIVE), span, rhythm)]
+
+    def _rhythm(self, c: Connection, served: Served, end: datetime) -> Rhythm | None:
+        """When predictions usually come; learned once an hour."""
+        key = (served.layout.model, served.version)
+        at, rhythm = self.rhythms.get(key, (None, None))
+        if at is None or not at <= end < at + RHYTHM_LASTS:
+            rhythm = learn_rhythm(*active_buckets(c, *key, end - RHYTHM_REACH))
+            self.rhythms[key] = end, rhythm
+        return rhythm
 
 
 def _subject(served: Served, window: Window, role: str) -> Subject:

@@ -9,6 +9,7 @@ import io
 import os
 import re
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -183,7 +184,8 @@ def _read(path: Path) -> bytes:
 def _store(engine: Engine, folder: Path, draft: Version, data: bytes, reference: Reference, trial: Trial, now: datetime) -> Version:
     """The file first, then one transaction with everything else: a version row never points at a file that is not there."""
     columns = list(zip(*reference.rows, strict=True))
-    layout = build_layout(draft.model, draft.signature, columns, np.asarray(trial.outputs.scores, np.float64))
+    scores = np.asarray(trial.outputs.scores, np.float64)
+    layout = build_layout(draft.model, draft.signature, columns, scores, trial.outputs.probabilities)
     with writing(engine) as c:
         draft = replace(draft, version=draft.version or registry.next_version_name(c, draft.model))
         _check_free(c, draft)
@@ -197,7 +199,8 @@ def _store(engine: Engine, folder: Path, draft: Version, data: bytes, reference:
             if registry.get_model(c, draft.model) is None:
                 registry.insert_model(c, Model(name=draft.model, task=draft.signature.task, created_at=now))
             registry.insert_version(c, version)
-            profiles.save_profile(c, _profile(version, stored, reference, trial, now))
+            unseen = _expected_unseen(layout, stored, reference)
+            profiles.save_profile(c, _profile(version, stored, reference, trial, unseen, now))
             _record(c, version, now)
             if deployments.current(c, draft.model) is None:
                 deployments.promote(c, version.model, version.version, actor=version.created_by, reason="first version", now=now)
@@ -218,7 +221,9 @@ def _check_free(c: Connection, draft: Version) -> None:
         )
 
 
-def _profile(version: Version, layout: Layout, reference: Reference, trial: Trial, now: datetime) -> Profile:
+def _profile(
+    version: Version, layout: Layout, reference: Reference, trial: Trial, unseen: dict[str, float], now: datetime
+) -> Profile:
     is_regression = version.signature.task is Task.REGRESSION
     texts = [repr(float(value)) if is_regression else category_text(value) for value in trial.outputs.predictions]
     counts = count_predictions(layout, reference.rows, trial.outputs.scores, texts)
@@ -233,7 +238,7 @@ def _profile(version: Version, layout: Layout, reference: Reference, trial: Tria
         performance=trial.performance,
         sample=_sample(reference, trial, texts),
         constraints=learn_constraints(version.signature, layout, counts, spread).model_dump(mode="json"),
-        thresholds=_calibrated(layout, reference, trial),
+        thresholds=_calibrated(layout, reference, trial) | {"unseen": unseen},
         created_at=now,
     )
 
@@ -247,12 +252,28 @@ def _calibrated(layout: Layout, reference: Reference, trial: Trial) -> dict[str,
     return calibration_to_json(calibrate([(bins, bin_indices(bins, column)) for bins, column in columns_of_bins]))
 
 
+def _expected_unseen(own: Layout, stored: Layout, reference: Reference) -> dict[str, float]:
+    """By feature, the share of fresh rows to be expected without a bin of their own, where the bins were made from this reference."""
+    from collector.statistics.two_samples import expected_other_share
+
+    found: dict[str, float] = {}
+    for bins, kept, column in zip(own.features, stored.features, zip(*reference.rows, strict=True), strict=True):
+        if bins.is_categorical and bins.categories == kept.categories:
+            counts = Counter(category_text(value) for value in column if value is not None)
+            share = expected_other_share(np.array(list(counts.values()), np.int64), len(kept.categories))
+            found |= {} if share is None else {kept.name: share}
+    return found
+
+
 def _labels(layout: Layout, reference: Reference, trial: Trial, texts: list[str]) -> LabelCounts:
     """The counts of the rows whose target is known."""
     known = [(index, text) for index, text in enumerate(reference.targets or ()) if text is not None]
     rows = [index for index, _ in known]
     scores = [trial.outputs.scores[index] for index in rows]
-    return count_labels(layout, scores, [texts[index] for index in rows], [text for _, text in known], [0.0] * len(known))
+    given = trial.outputs.probabilities
+    probabilities = None if given is None else [given[index] for index in rows]
+    targets = [text for _, text in known]
+    return count_labels(layout, scores, [texts[index] for index in rows], targets, [0.0] * len(known), probabilities)
 
 
 def _sample(reference: Reference, trial: Trial, texts: list[str]) -> bytes:

@@ -15,7 +15,7 @@ from storage.records import Layout, StoredComparison
 from storage.rollups import extent
 from storage.rows import columns_of, values_of
 from storage.schema import comparisons
-from storage.splits import share_of, since_split
+from storage.splits import comparable, share_of, since_split
 from storage.trials import is_shadowed, read_split, shadow_pairs, turned
 
 
@@ -38,11 +38,14 @@ def read_trial(
 ) -> Trial:
     """What two versions did in ``[since, end)``; without ``since``, from when both began to share the traffic.
 
-    A version that answered as a shadow is read pair by pair with what it shadowed. Reads rows, as many as ``storage.trials``
+    Where counts are only kept by the hour or the day, the time is fitted to whole ones: ``start`` and ``end`` of the result. A
+    version that answered as a shadow is read pair by pair with what it shadowed. Reads rows, as many as ``storage.trials``
     bounds them to: a page does not do this for everybody who opens it.
     """
     model = layouts[0].model
-    start, share = _window(c, model, versions, since, end)
+    wanted = _window(c, model, versions, since, end)[0], end
+    start, end = comparable(c, layouts, versions, *wanted, not_before=since is None)
+    share = _window(c, model, versions, None if since is None else start, end)[1]
     shadows = [is_shadowed(c, layout, name, start, end) for layout, name in zip(layouts, versions, strict=True)]
     if shadows[0] == shadows[1]:
         found: SplitRows | Pairs = read_split(c, layouts, versions, start, end)
@@ -51,7 +54,16 @@ def read_trial(
     else:
         found = turned(shadow_pairs(c, model, versions[1], versions[0], start, end))
     seconds = _seconds(c, model, start, end)
-    return Trial(versions=versions, layouts=layouts, start=start, end=end, share=share, seconds=seconds, found=found)
+    return Trial(
+        versions=versions,
+        layouts=layouts,
+        start=start,
+        end=end,
+        share=share,
+        seconds=seconds,
+        found=found,
+        fitted=(start, end) != wanted,
+    )
 
 
 def _window(

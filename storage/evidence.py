@@ -104,7 +104,8 @@ class Trial:
     """What two versions did in ``[start, end)``: each a part of the traffic, or one of them as the shadow of the other.
 
     ``share``: the part of the traffic that the second was meant to get in all of that time, None where there is no such
-    agreement. ``seconds``: for how much of it there are predictions of the model; None where there are none.
+    agreement. ``seconds``: for how much of it there are predictions of the model; None where there are none. ``fitted``: the
+    time is not quite what was asked for, because older counts are only kept by the hour or the day.
     """
 
     versions: tuple[str, str]
@@ -114,3 +115,4 @@ class Trial:
     share: float | None
     seconds: float | None
     found: SplitRows | Pairs
+    fitted: bool = False

@@ -14,8 +14,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
 from sqlalchemy import Connection, and_, exists, select, update
 
+from storage.class_probabilities import is_of_many
 from storage.dialects import among, insert
 from storage.jsontext import storable_text
 from storage.layouts import count_labels
@@ -43,6 +45,8 @@ class Pair(Protocol):
     def prediction(self) -> str | None: ...
     @property
     def score(self) -> float | None: ...
+    @property
+    def probabilities(self) -> str | None: ...
     @property
     def label(self) -> str: ...
     @property
@@ -155,6 +159,7 @@ def _add(c: Connection, ids: Sequence[str], layout_of: LayoutOf, writer: str, bu
             predictions.c.prediction,
             predictions.c.score,
             predictions.c.segment,
+            predictions.c.probabilities,
             labels.c.label,
             labels.c.received_at,
         )
@@ -203,4 +208,13 @@ def _count_group(layout: Layout, group: Sequence[Pair]) -> LabelCounts:
         [row.prediction for row in group],
         [row.label for row in group],
         [max((row.received_at - row.at).total_seconds(), 0.0) for row in group],
+        [_probabilities(row.probabilities) for row in group] if is_of_many(layout) else None,
     )
+
+
+def _probabilities(text: str | None) -> list[float | None] | None:
+    """None where there are none, or they are not a list of numbers."""
+    try:
+        return None if text is None else msgspec.json.decode(text, type=list[float | None])
+    except msgspec.DecodeError:
+        return None

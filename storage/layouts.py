@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from storage.class_probabilities import LOSSES, Probabilities, bin_numbers, count_probabilities, is_of_many, probability_bins
+from storage.error_histogram import ERROR_BINS, count_errors
 from storage.records import (
     Bins,
     Feature,
@@ -45,10 +47,21 @@ DELAY_BINS = 112
 # ---------------------------------------------------------------------------------------------- building
 
 
-def build_layout(model: str, signature: Signature, columns: Sequence[Sequence[Scalar]], scores: Floats) -> Layout:
-    """The bins for a model's features (from the reference ``columns``, one per feature) and for its scores."""
-    features = tuple(_feature_bins(feature, column) for feature, column in zip(signature.features, columns, strict=True))
-    return Layout(model=model, features=features, score=Bins(name="", edges=_quantile_edges(scores)), classes=signature.classes)
+def build_layout(
+    model: str,
+    signature: Signature,
+    columns: Sequence[Sequence[Scalar]],
+    scores: Floats,
+    probabilities: Probabilities | None = None,
+) -> Layout:
+    """The bins for a model's features (from the reference ``columns``, one per feature), its scores and its ``probabilities``."""
+    return Layout(
+        model=model,
+        features=tuple(_feature_bins(feature, column) for feature, column in zip(signature.features, columns, strict=True)),
+        score=Bins(name="", edges=_quantile_edges(scores)),
+        classes=signature.classes,
+        probabilities=probability_bins(signature.classes, probabilities),
+    )
 
 
 def schema_hash(signature: Signature) -> str:
@@ -80,7 +93,12 @@ def _quantile_edges(values: Floats) -> tuple[float, ...]:
 
 
 def layout_to_json(layout: Layout) -> dict[str, Any]:
-    return {"features": [asdict(bins) for bins in layout.features], "score": asdict(layout.score), "classes": list(layout.classes)}
+    return {
+        "features": [asdict(bins) for bins in layout.features],
+        "score": asdict(layout.score),
+        "classes": list(layout.classes),
+        "probabilities": [asdict(bins) for bins in layout.probabilities],
+    }
 
 
 def layout_from_json(model: str, layout_id: int, content: dict[str, Any]) -> Layout:
@@ -90,6 +108,7 @@ def layout_from_json(model: str, layout_id: int, content: dict[str, Any]) -> Lay
         features=tuple(_bins_from_json(bins) for bins in content["features"]),
         score=_bins_from_json(content["score"]),
         classes=tuple(content["classes"]),
+        probabilities=tuple(_bins_from_json(bins) for bins in content["probabilities"]),
     )
 
 
@@ -260,8 +279,9 @@ def count_labels(
     predictions: Sequence[str | None],
     labels: Sequence[str],
     delays_seconds: Sequence[float],
+    probabilities: Probabilities | None = None,
 ) -> LabelCounts:
-    """Counts of labelled predictions, one entry of each sequence per label."""
+    """Counts of labelled predictions, one entry of each sequence per label; ``probabilities`` tell of more than two classes."""
     counts = empty_label_counts(layout)
     counts.rows = len(labels)
     if not labels:
@@ -271,11 +291,16 @@ def count_labels(
     if layout.classes:
         actual = class_indices(layout.classes, labels)
         predicted = class_indices(layout.classes, predictions)
-        np.add.at(counts.score_by_class, (score_bins, actual), 1)
+        is_right = (predicted == actual) & (actual < len(layout.classes))
+        np.add.at(counts.score_by_class, (score_bins, is_right.astype(np.int64) if is_of_many(layout) else actual), 1)
         np.add.at(counts.confusion, (predicted, actual), 1)
+        if is_of_many(layout) and probabilities is not None:
+            counts.probabilities, counts.losses = count_probabilities(layout, probabilities, actual)
     else:
         counts.score_by_class[:, 0] = np.bincount(score_bins, minlength=layout.score.size)
-        counts.residuals = _residuals(numbers(list(scores)), _label_numbers(labels))
+        predicted_numbers, actual_numbers = numbers(list(scores)), _label_numbers(labels)
+        counts.residuals = _residuals(predicted_numbers, actual_numbers)
+        counts.errors = count_errors(layout, predicted_numbers, actual_numbers)
     return counts
 
 
@@ -296,10 +321,13 @@ def empty_label_counts(layout: Layout) -> LabelCounts:
     classes = len(layout.classes) + 1 if layout.classes else 0
     return LabelCounts(
         rows=0,
-        score_by_class=np.zeros((layout.score.size, max(classes, 1)), np.int64),
+        score_by_class=np.zeros((layout.score.size, 2 if is_of_many(layout) else max(classes, 1)), np.int64),
         confusion=np.zeros((classes, classes), np.int64),
         residuals=np.zeros(6),
         delay=np.zeros(DELAY_BINS, np.int64),
+        errors=np.zeros(0 if classes else ERROR_BINS, np.int64),
+        probabilities=np.zeros((sum(bin_numbers(layout)), 2), np.int64),
+        losses=np.zeros(LOSSES if is_of_many(layout) else 0),
     )
 
 
@@ -324,6 +352,9 @@ def add_labels(left: LabelCounts, right: LabelCounts) -> LabelCounts:
         confusion=left.confusion + right.confusion,
         residuals=left.residuals + right.residuals,
         delay=left.delay + right.delay,
+        errors=left.errors + right.errors,
+        probabilities=left.probabilities + right.probabilities,
+        losses=left.losses + right.losses,
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select, update
 
 from storage.arrays import pack_floats, pack_ints, unpack_floats, unpack_ints
 from storage.dialects import upsert
+from storage.label_arrays import LabelArrays, arrays_of, counts_of
 from storage.layouts import empty_label_counts, empty_prediction_counts
 from storage.records import Layout, Profile
 from storage.schema import profiles
@@ -15,6 +16,7 @@ from storage.schema import profiles
 
 def save_profile(c: Connection, profile: Profile) -> None:
     """Stores the profile in place of the one that the version had. Latencies and label delays are not kept."""
+    known = arrays_of(profile.labels)
     row = {
         "model": profile.model,
         "version": profile.version,
@@ -25,9 +27,9 @@ def save_profile(c: Connection, profile: Profile) -> None:
         "classes": pack_ints(profile.counts.classes),
         "performance": profile.performance,
         "label_rows": profile.labels.rows,
-        "label_bins": pack_ints(profile.labels.score_by_class),
-        "label_moments": pack_floats(profile.labels.residuals),
-        "label_classes": pack_ints(profile.labels.confusion),
+        "label_bins": pack_ints(known.bins),
+        "label_moments": pack_floats(known.moments),
+        "label_classes": pack_ints(known.classes),
         "thresholds": profile.thresholds,
         "constraints": profile.constraints,
         "sample": profile.sample,
@@ -51,18 +53,20 @@ def load_profile(c: Connection, model: str, version: str, layout: Layout) -> Pro
     counts.bins = unpack_ints(row.bins, counts.bins.size)
     counts.moments = unpack_floats(row.moments, counts.moments.size).reshape(counts.moments.shape)
     counts.classes = unpack_ints(row.classes, counts.classes.size)
-    labels = empty_label_counts(layout)
-    labels.rows = row.label_rows
-    labels.score_by_class = unpack_ints(row.label_bins, labels.score_by_class.size).reshape(labels.score_by_class.shape)
-    labels.residuals = unpack_floats(row.label_moments, labels.residuals.size)
-    labels.confusion = unpack_ints(row.label_classes, labels.confusion.size).reshape(labels.confusion.shape)
+    empty = empty_label_counts(layout)
+    sizes = arrays_of(empty)
+    known = LabelArrays(
+        bins=unpack_ints(row.label_bins, sizes.bins.size),
+        moments=unpack_floats(row.label_moments, sizes.moments.size),
+        classes=unpack_ints(row.label_classes, sizes.classes.size),
+    )
     return Profile(
         model=model,
         version=version,
         layout_id=row.layout_id,
         rows=row.rows,
         counts=counts,
-        labels=labels,
+        labels=counts_of(empty, row.label_rows, known, empty.delay),
         performance=row.performance,
         thresholds=row.thresholds,
         constraints=row.constraints,

@@ -60,6 +60,7 @@ class Labelled:
     at: datetime
     prediction: str | None
     score: float | None
+    probabilities: str | None
     label: str
     received_at: datetime
     segment: str
@@ -152,6 +153,7 @@ def _labelled(found: Row) -> Labelled | None:
         at=row.at,
         prediction=row.prediction,
         score=row.score,
+        probabilities=row.probabilities,
         label=label,
         received_at=received_at,
         segment=row.segment,

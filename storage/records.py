@@ -231,12 +231,16 @@ class Bins:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """The bins of every feature and of the score, shared by all versions of a model with the same schema."""
+    """The bins of every feature and of the score, shared by all versions of a model with the same schema.
+
+    ``probabilities``: those of each class, where there are more than two, see ``storage.class_probabilities``.
+    """
 
     model: str
     features: tuple[Bins, ...]
     score: Bins
     classes: tuple[str, ...]
+    probabilities: tuple[Bins, ...] = ()
     id: int = 0
 
 
@@ -264,11 +268,15 @@ class PredictionCounts:
 class LabelCounts:
     """What a set of labelled predictions adds up to.
 
-    ``score_by_class``: int64 (score bins, classes + 1); for regression (score bins, 1).
+    ``score_by_class``: int64 (score bins, 3) for two classes, unknown last; of more classes the score is that of the
+    predicted one, so wrong and right answers, (score bins, 2); for regression (score bins, 1).
     ``confusion``: int64 (classes + 1, classes + 1), predicted by actual, unknown last; for regression (0, 0).
     ``residuals``: float64 (6,): n, sum of error, sum of |error|, sum of error squared, sum of y, sum of y squared;
     error = prediction - label. Zeros for classification.
     ``delay``: int64 (delay bins,), see ``storage.layouts``.
+    ``errors``: int64 (error bins,) of a regressor, see ``storage.error_histogram``; else (0,).
+    ``probabilities``: int64 (sum of the bins of all classes, 2), and ``losses``: float64 (5,), of a classifier of more than
+    two classes, see ``storage.class_probabilities``; else (0, 2) and (0,).
     """
 
     rows: int
@@ -276,6 +284,9 @@ class LabelCounts:
     confusion: Ints
     residuals: Floats
     delay: Ints
+    errors: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    probabilities: Ints = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    losses: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,13 @@ row that is not merged yet. Counts of predictions and of labels share the table:
 ==========  =========================  ==============================
 column      kind = predictions         kind = labels
 ==========  =========================  ==============================
-bins        bins                       score_by_class, row by row
-moments     moments, row by row        residuals
-classes     classes                    confusion, row by row
+bins        bins                       score_by_class, probabilities
+moments     moments, row by row        residuals, losses
+classes     classes                    confusion, errors
 latency     latency                    delay
 ==========  =========================  ==============================
+
+Labels: one array after the other, each row by row (``storage.label_arrays``).
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from sqlalchemy import (
 
 from storage.arrays import pack_floats, pack_ints, sum_floats, sum_ints, unpack_floats, unpack_ints
 from storage.dialects import insert_new
+from storage.label_arrays import LabelArrays, arrays_of, counts_of
 from storage.layouts import (
     add_labels,
     add_predictions,
@@ -175,13 +178,14 @@ def _prediction_values(counts: PredictionCounts) -> dict[str, Any]:
 
 
 def _label_values(counts: LabelCounts) -> dict[str, Any]:
+    arrays = arrays_of(counts)
     return {
         "rows": counts.rows,
         "errors": 0,
         "timeouts": 0,
-        "bins": pack_ints(counts.score_by_class),
-        "moments": pack_floats(counts.residuals),
-        "classes": pack_ints(counts.confusion),
+        "bins": pack_ints(arrays.bins),
+        "moments": pack_floats(arrays.moments),
+        "classes": pack_ints(arrays.classes),
         "latency": pack_ints(counts.delay),
     }
 
@@ -199,13 +203,13 @@ def _stored_predictions(row: AnyRow, like: PredictionCounts) -> PredictionCounts
 
 
 def _stored_labels(row: AnyRow, like: LabelCounts) -> LabelCounts:
-    return LabelCounts(
-        rows=row.rows,
-        score_by_class=unpack_ints(row.bins, like.score_by_class.size).reshape(like.score_by_class.shape),
-        confusion=unpack_ints(row.classes, like.confusion.size).reshape(like.confusion.shape),
-        residuals=unpack_floats(row.moments, like.residuals.size),
-        delay=unpack_ints(row.latency, like.delay.size),
+    sizes = arrays_of(like)
+    arrays = LabelArrays(
+        bins=unpack_ints(row.bins, sizes.bins.size),
+        moments=unpack_floats(row.moments, sizes.moments.size),
+        classes=unpack_ints(row.classes, sizes.classes.size),
     )
+    return counts_of(like, row.rows, arrays, unpack_ints(row.latency, like.delay.size))
 
 
 # ---------------------------------------------------------------------------------------------- reading
@@ -281,14 +285,18 @@ def label_series(
     return [(at, _sum_labels(layout, part)) for at, part in _steps(rows, start, step_seconds)]
 
 
-def widened(c: Connection, layout: Layout, version: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+def widened(
+    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, roles: Collection[str] | None = None
+) -> tuple[datetime, datetime]:
     """The window, moved outwards to whole hours or days where it cuts one that is only kept as a whole."""
-    return _fitted(c, layout, version, start, end, outwards=True)
+    return _fitted(c, layout, version, start, end, roles, outwards=True)
 
 
-def narrowed(c: Connection, layout: Layout, version: str, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+def narrowed(
+    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, roles: Collection[str] | None = None
+) -> tuple[datetime, datetime]:
     """The window, moved inwards to whole hours or days where it cuts one that is only kept as a whole; it may become empty."""
-    return _fitted(c, layout, version, start, end, outwards=False)
+    return _fitted(c, layout, version, start, end, roles, outwards=False)
 
 
 def active_versions(c: Connection, start: datetime, end: datetime) -> list[tuple[str, str]]:
@@ -454,9 +462,16 @@ def _first_dropped(c: Connection, of: Sequence[ColumnElement[bool]], since: date
 
 
 def _fitted(
-    c: Connection, layout: Layout, version: str, start: datetime, end: datetime, *, outwards: bool
+    c: Connection,
+    layout: Layout,
+    version: str,
+    start: datetime,
+    end: datetime,
+    roles: Collection[str] | None,
+    *,
+    outwards: bool,
 ) -> tuple[datetime, datetime]:
-    of = _scope(layout, version, None, RollupKind.PREDICTIONS)
+    of = _scope(layout, version, roles, RollupKind.PREDICTIONS)
     while start < end and (witnesses := _witnesses(of, cover(start, end))):
         try:
             _require_whole(c, of, f"{layout.model} {version}", c.execute(union_all(*witnesses)).all())
@@ -497,10 +512,10 @@ def _sum_labels(layout: Layout, found: Sequence[AnyRow]) -> LabelCounts:
     if not found:
         return empty
     _, _, _, rows, _, _, bins, moments, classes, latency = zip(*found, strict=True)
-    return LabelCounts(
-        rows=sum(rows),
-        score_by_class=sum_ints(bins, empty.score_by_class.size).reshape(empty.score_by_class.shape),
-        confusion=sum_ints(classes, empty.confusion.size).reshape(empty.confusion.shape),
-        residuals=sum_floats(moments, empty.residuals.size),
-        delay=sum_ints(latency, empty.delay.size),
+    sizes = arrays_of(empty)
+    arrays = LabelArrays(
+        bins=sum_ints(bins, sizes.bins.size),
+        moments=sum_floats(moments, sizes.moments.size),
+        classes=sum_ints(classes, sizes.classes.size),
     )
+    return counts_of(empty, sum(rows), arrays, sum_ints(latency, empty.delay.size))

@@ -24,6 +24,7 @@ from storage.layouts import is_regression, split_bins
 from storage.records import LabelCounts, Layout, PredictionCounts
 
 DAY_SECONDS = 86_400.0
+PERIOD_NOTE = "older counts are kept by the hour or the day, so the time that is compared begins or ends on a whole one"
 
 
 def arm(
@@ -98,7 +99,8 @@ def compare_trial(trial: Trial, terms: Terms | None = None) -> Comparison:
         found = compare_split(
             trial.found, trial.layouts, trial.versions, expected_share_b=trial.share, terms=terms, seconds=trial.seconds
         )
-    return replace(found, start=trial.start, end=trial.end)
+    notes = (*found.notes, PERIOD_NOTE) if trial.fitted else found.notes
+    return replace(found, start=trial.start, end=trial.end, notes=notes)
 
 
 def compare_split(

@@ -36,7 +36,8 @@ def quantile_seconds(histogram: Ints, q: float) -> float | None:
     >>> round(quantile_seconds(count_latency([10.0, 20.0, 30.0]), 0.5), 3)
     0.02
     """
-    return _at_rank(histogram, max(1, math.ceil(q * int(histogram.sum()) - 1e-9)), latency_middle_seconds())
+    n = int(histogram.sum())
+    return at_rank(histogram, max(1, math.ceil(q * n - 1e-9)), latency_middle_seconds()) if n else None
 
 
 def latency_quantile(histogram: Ints, q: float, *, z: float = 1.959964) -> Quantile:
@@ -49,14 +50,10 @@ def latency_quantile(histogram: Ints, q: float, *, z: float = 1.959964) -> Quant
     seconds = quantile_seconds(histogram, q)
     if seconds is None:
         return Quantile(q=q, n=n, seconds=None)
-    reach = z * math.sqrt(n * q * (1 - q))
-    low, high = math.floor(n * q - reach), math.ceil(n * q + reach) + 1
-    if low < 1 or high > n:
+    ranks = interval_ranks(n, q, z=z)
+    if ranks is None:
         return Quantile(q=q, n=n, seconds=seconds)
-    middles = latency_middle_seconds()
-    lower, upper = _at_rank(histogram, low, middles), _at_rank(histogram, high, middles)
-    if lower is None or upper is None:  # pragma: no cover  (the ranks are inside)
-        return Quantile(q=q, n=n, seconds=seconds)
+    lower, upper = (at_rank(histogram, rank, latency_middle_seconds()) for rank in ranks)
     error = math.hypot((upper - lower) / (2 * z), RELATIVE_ERROR * seconds)
     return Quantile(q=q, n=n, seconds=seconds, lower=lower, upper=upper, standard_error=error)
 
@@ -88,10 +85,17 @@ def bootstrap_quantiles(histogram: Ints, quantiles: Sequence[float], *, draws: i
 
 def delay_quantile_seconds(histogram: Ints, q: float) -> float | None:
     """The q-quantile of a label-delay histogram in seconds, too high by at most 20 %; None where it is empty."""
-    return _at_rank(histogram, max(1, math.ceil(q * int(histogram.sum()) - 1e-9)), delay_upper_seconds())
+    n = int(histogram.sum())
+    return at_rank(histogram, max(1, math.ceil(q * n - 1e-9)), delay_upper_seconds()) if n else None
 
 
-def _at_rank(histogram: Ints, rank: int, values: Floats) -> float | None:
-    if not histogram.sum():
-        return None
+def interval_ranks(n: int, q: float, *, z: float = 1.959964) -> tuple[int, int] | None:
+    """The ranks ``n q -+ z sqrt(n q (1 - q))`` of n sorted values, between which their q-quantile lies; None where one falls outside."""
+    reach = z * math.sqrt(n * q * (1 - q))
+    low, high = math.floor(n * q - reach), math.ceil(n * q + reach) + 1
+    return (low, high) if low >= 1 and high <= n else None
+
+
+def at_rank(histogram: Ints, rank: int, values: Floats) -> float:
+    """What the value of this rank, counted from 1, is taken for: ``values`` has one entry per bin of the histogram."""
     return float(values[int(np.searchsorted(np.cumsum(histogram), rank))])

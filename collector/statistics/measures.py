@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from collector.statistics.errors import QUANTILES, ErrorQuantile, error_quantile
 from collector.statistics.intervals import z_value
+from collector.statistics.multiclass import (
+    macro_average_precision,
+    macro_roc_auc,
+    mean_brier,
+    mean_log_loss,
+    top_calibration_error,
+)
 from collector.statistics.performance import (
     ClassificationQuality,
     Interval,
@@ -23,6 +31,7 @@ from collector.statistics.probabilities import (
     log_loss,
     score_bins,
 )
+from storage.class_probabilities import is_of_many
 from storage.layouts import is_regression
 from storage.records import LabelCounts, Layout, Verdict
 
@@ -63,9 +72,12 @@ class Comparison:
 def measures(layout: Layout, labels: LabelCounts) -> list[Measure]:
     """All qualities that the labels define, the main one (accuracy, or the mean absolute error) first."""
     if is_regression(layout):
-        return _of_numbers(regression(labels))
+        quantiles = [error_quantile(layout, labels.errors, q) for q in QUANTILES.values()]
+        return _of_numbers(regression(labels)) + _of_quantiles(dict(zip(QUANTILES, quantiles, strict=True)))
     found = _of_classes(classification(labels))
-    return found + _of_probabilities(layout, labels) if has_probabilities(layout) else found
+    if not has_probabilities(layout):
+        return found
+    return found + (_of_many_classes(layout, labels) if is_of_many(layout) else _of_probabilities(layout, labels))
 
 
 def _of_classes(q: ClassificationQuality) -> list[Measure]:
@@ -90,6 +102,27 @@ def _of_probabilities(layout: Layout, labels: LabelCounts) -> list[Measure]:
         _binned("calibration_error", calibration_error(negatives, positives, bins), n, is_loss=True),
     ]
     return [measure for measure in found if measure is not None]
+
+
+def _of_many_classes(layout: Layout, labels: LabelCounts) -> list[Measure]:
+    n, scored = int(labels.losses[0]), int(labels.score_by_class[:-1].sum())
+    found = [
+        _binned("roc_auc", macro_roc_auc(layout, labels), n),
+        _binned("pr_auc", macro_average_precision(layout, labels), n),
+        _binned("log_loss", mean_log_loss(labels.losses), n, is_loss=True),
+        _binned("brier", mean_brier(labels.losses), n, is_loss=True),
+        _binned("calibration_error", top_calibration_error(layout, labels), scored, is_loss=True),
+    ]
+    return [measure for measure in found if measure is not None]
+
+
+def _of_quantiles(found: dict[str, ErrorQuantile | None]) -> list[Measure]:
+    """Not judged: their errors are too skewed for a number of standard errors, and the mean absolute error is."""
+    return [
+        Measure(name=name, value=quantile.value, n=quantile.n, interval=quantile.interval, is_loss=True)
+        for name, quantile in found.items()
+        if quantile is not None and quantile.n * (1 - quantile.q) >= 1
+    ]
 
 
 def _of_numbers(q: RegressionQuality) -> list[Measure]:

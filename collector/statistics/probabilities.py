@@ -46,9 +46,9 @@ class ScoreBins:
 
 
 def has_probabilities(layout: Layout) -> bool:
-    """Whether the score is a probability of the last of two classes, not a mere 0 or 1 for the predicted class."""
+    """Whether the score is a probability, of the last of two classes or the largest of more, not a mere 0 or 1 for the predicted class."""
     edges = layout.score.edges
-    if len(layout.classes) != 2 or not edges:
+    if len(layout.classes) < 2 or not edges:
         return False
     return edges[0] >= 0 and edges[-1] <= math.nextafter(1, 2) and any(0 < edge < 1 for edge in edges)
 

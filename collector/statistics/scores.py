@@ -13,7 +13,8 @@ from scipy.special import ndtr
 
 from collector.statistics import nulls
 from collector.statistics.dependence import INDEPENDENT_ROWS, Dependence
-from collector.statistics.drift import EMPTY_GROUP_ROWS, psi_groups
+from collector.statistics.distances import js_rows, psi_rows
+from collector.statistics.drift import psi_groups
 from collector.statistics.shift import rank_deviation, rank_shift
 from storage.records import Bins, Floats, Ints
 
@@ -50,7 +51,7 @@ def _spread(column: Column, n: Floats | int, m: int) -> Floats:
 def _distances(column: Column, windows: Ints) -> dict[str, Score]:
     reference, current = _group_counts(column, windows)
     groups = (current > 0).__or__(reference > 0).sum(axis=1)
-    psi, js = psi_values(reference, current), js_values(reference, current)
+    psi, js = psi_rows(reference, current), js_rows(reference, current)
     spread, weights = _spread(column, int(windows[0].sum()), int(reference.sum())), column.dependence.groups
     psi_p, js_p = np.ones(len(windows)), np.ones(len(windows))
     for size in np.unique(groups):
@@ -64,23 +65,6 @@ def _group_counts(column: Column, windows: Ints) -> tuple[Ints, Ints]:
     group = psi_groups(column.bins, column.reference)
     member = (group[:, None] == np.arange(int(group[-1]) + 1)).astype(np.float64)
     return np.rint(column.reference @ member).astype(np.int64), np.rint(windows @ member).astype(np.int64)
-
-
-def psi_values(reference: Ints, current: Ints) -> Floats:
-    """``drift.psi`` of each window: reference (groups,), current (windows, groups)."""
-    r = np.maximum(reference, EMPTY_GROUP_ROWS) / reference.sum()
-    c = np.maximum(current, EMPTY_GROUP_ROWS) / current.sum(axis=1, keepdims=True)
-    return np.asarray(np.where((reference > 0) | (current > 0), (c - r) * np.log(c / r), 0.0).sum(axis=1))
-
-
-def js_values(reference: Ints, current: Ints) -> Floats:
-    """``drift.js_distance`` of each window: reference (groups,), current (windows, groups)."""
-    r, c = reference / reference.sum(), current / current.sum(axis=1, keepdims=True)
-    middle = (r + c) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = np.where(r > 0, r * np.log2(r / middle), 0.0).sum(axis=1)
-        right = np.where(c > 0, c * np.log2(c / middle), 0.0).sum(axis=1)
-    return np.asarray(np.sqrt(np.maximum(0.0, (left + right) / 2)))
 
 
 def _numeric(column: Column, windows: Ints) -> dict[str, Score]:

@@ -67,3 +67,27 @@ def unseen_shares(reference: Ints, current: Ints) -> tuple[float | None, float |
     if not n or not m:
         return None, None
     return int(current[reference == 0].sum()) / m, int(np.count_nonzero(reference == 1)) / n
+
+
+def expected_other_share(counts: Ints, kept: int) -> float | None:
+    """The share of fresh rows to be expected outside the ``kept`` most frequent values of a reference, int64 (k,) rows of each value.
+
+    These were chosen because they were frequent in it, so in fresh rows they are less so: of a thousand equally frequent
+    values, the hundred that came most often had luck. By Good and Turing the values that came r times hold
+    ``(r + 1) N_(r + 1) / n`` of fresh rows, N_r being their number; summed over all that came more than r times, that is the
+    share of the rows whose value came at least r + 2 times. Where all values are kept it is what ``unseen_shares`` expects.
+    None without rows.
+
+    >>> expected_other_share(np.array([6, 3, 1]), 100), expected_other_share(np.array([5, 2, 2, 1]), 2)
+    (0.1, 0.5)
+    """
+    present = np.sort(counts[counts > 0])[::-1]
+    n = int(present.sum())
+    if not n:
+        return None
+    least = int(present[kept - 1]) if kept < present.size else 0
+    above = float(present[present >= least + 2].sum())
+    if least:
+        share = (kept - int(np.count_nonzero(present > least))) / int(np.count_nonzero(present == least))
+        above += share * (least + 1) * int(np.count_nonzero(present == least + 1))
+    return min(1.0, max(0.0, (n - above) / n))

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from storage import audit, deployments
+from storage.compaction import compact, loose_parts, thin
 from storage.engine import reading, writing
 from storage.labels import record_labels
 from storage.records import Label, Mode, PredictionRow
@@ -157,6 +158,51 @@ def test_subjects_with_many_predictions_are_compared_as_subjects(on_database: Ru
     assert found["metrics"]["error_rate"]["units"] == 60
     assert found["verdict"] == "unhealthy"
     assert "6 of 54 subjects (11.1%) met both versions" in found["reasons"][0]
+
+
+def keep_hours_only(engine: Engine) -> None:
+    """Merges all counts, and drops those below an hour."""
+    later = at(40 * 86_400)
+    with writing(engine) as c:
+        for part in loose_parts(c, later):
+            compact(c, part, later)
+        for version in ("1", "2"):
+            assert thin(c, "churn", version, minutes_before=later, hours_before=at(-86_400)) > 0
+
+
+@pytest.mark.parametrize("role", ["challenger", "shadow"])
+def test_a_time_that_cuts_an_hour_kept_whole_is_widened_and_said(on_database: Run, engine: Engine, role: str) -> None:
+    with writing(engine) as c:
+        register_model(c, versions=("1", "2"))
+        deployments.promote(c, "churn", "1", actor="ana", reason="", now=at(-60))
+        record(c, make_prediction_rows(range(300)))
+        record(c, [challenger(n, role=role, shadow_of=f"p{n}" if role == "shadow" else None) for n in range(300)])
+    keep_hours_only(engine)
+
+    found = json.loads(on_database("compare", "churn", "1", "2", "--since", "2026-03-02T12:01:30Z", "--json").out)
+    shown = on_database("compare", "churn", "1", "2", "--since", "2026-03-02T12:01:30Z").out
+
+    assert found["start"] == "2026-03-02T12:00:00Z"
+    assert {version: arm["n"] for version, arm in found["arms"].items()} == {"1": 300, "2": 300}
+    assert any("kept by the hour or the day" in note for note in found["notes"])
+    assert "From 2026-03-02 12:00:00" in shown
+    assert "Note: older counts are kept by the hour or the day" in shown
+
+
+def test_what_was_answered_before_a_split_stays_out_where_only_hours_are_kept(on_database: Run, engine: Engine) -> None:
+    with writing(engine) as c:
+        register_model(c, versions=("1", "2"))
+        deployments.deploy(c, "churn", mode=Mode.AB, champion="1", challenger="2", weight=0.5, actor="ana", reason="", now=at(200))
+        record(c, make_prediction_rows(range(300)))
+        record(c, make_prediction_rows(range(3600, 3650)))
+        record(c, [challenger(n) for n in (*range(200, 300), *range(3650, 3700))])
+    keep_hours_only(engine)
+
+    found = json.loads(on_database("compare", "churn", "1", "2", "--json").out)
+
+    assert found["start"] == "2026-03-02T13:00:00Z"
+    assert {version: arm["n"] for version, arm in found["arms"].items()} == {"1": 50, "2": 50}
+    assert found["health"]["sample_ratio_p"] == 1.0
 
 
 def challenger(number: int, **changes: object) -> PredictionRow:

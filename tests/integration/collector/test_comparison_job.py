@@ -11,6 +11,7 @@ from sqlalchemy import Engine, update
 
 from collector.settings import CollectorSettings
 from storage import deployments
+from storage.compaction import compact, loose_parts, thin
 from storage.comparisons import load_comparison
 from storage.engine import reading, writing
 from storage.records import Mode, PredictionRow, Verdict
@@ -142,6 +143,23 @@ def test_before_the_first_answer_nothing_is_kept(engine: Engine, settings: Colle
 
     with reading(engine) as c:
         assert load_comparison(c, "churn", "1", "2") is None
+
+
+def test_a_window_that_cuts_an_hour_kept_whole_is_compared_all_the_same(engine: Engine, settings: CollectorSettings) -> None:
+    """Half an hour of pairs, of which the window holds the newer part."""
+    shadowed(engine, 200, 20)
+    later = NOW + timedelta(days=3)
+    with writing(engine) as c:
+        for part in loose_parts(c, later):
+            compact(c, part, later)
+        for version in ("1", "2"):
+            assert thin(c, "churn", version, minutes_before=later, hours_before=NOW - timedelta(days=3)) > 0
+    bench = Bench(engine, settings.model_copy(update={"comparison_window": timedelta(minutes=30)}))
+
+    assert bench.run(AFTER, "comparison")
+
+    assert bench.job("comparison").error is None
+    assert [(point.n_current, point.window_seconds) for point in bench.points("disagreement_rate")] == [(200, 1800)]
 
 
 def test_it_looks_once_an_interval(engine: Engine, settings: CollectorSettings) -> None:

@@ -13,6 +13,7 @@ from collector import probes
 from collector.drift_points import DRIFT_NAMES
 from collector.metrics import Exporter
 from collector.points import QUANTILES
+from collector.statistics.errors import QUANTILES as ERROR_QUANTILES
 from storage import metrics
 from storage.engine import reading, writing
 from tests.integration.collector.test_jobs import Bench
@@ -43,6 +44,7 @@ def test_every_metric_that_is_written_is_documented(sqlite_engine: Engine, sqlit
         "mae",
         "rmse",
         "r2",
+        *ERROR_QUANTILES,
         "sample_ratio_p",
         "spool_bytes",
         "spool_oldest_seconds",

@@ -156,6 +156,19 @@ def test_a_quiet_window_has_throughput_zero_and_no_drift(bench: Bench) -> None:
     assert found == {"requests_per_second": 0.0, "data_freshness_seconds": 19 * 60.0}
 
 
+def test_a_feed_that_stops_is_found_by_its_own_rhythm(bench: Bench) -> None:
+    """A prediction every two minutes since Thursday, until half an hour ago."""
+    send(bench.engine, predictions(NOW - timedelta(days=4), 4 * 86_400 - 1800, 2 * 1440 - 15))
+
+    bench.run(NOW - timedelta(hours=1) + timedelta(seconds=6))
+    bench.run(NOW + timedelta(seconds=6))
+
+    found = {p.at: p for p in bench.points("data_freshness_seconds")}
+    assert (found[NOW - timedelta(hours=1)].verdict, found[NOW - timedelta(hours=1)].threshold) == (Verdict.OK, 300.0)
+    assert (found[NOW].value, found[NOW].verdict) == (1860.0, Verdict.DRIFT)
+    assert "silences of 4 days" in found[NOW].basis
+
+
 def test_few_rows_are_insufficient_data(bench: Bench) -> None:
     send(bench.engine, predictions(NOW - 5 * MINUTE, 300, 50, income=3.0))
 

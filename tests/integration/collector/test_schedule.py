@@ -106,19 +106,19 @@ def test_it_works_exports_and_stops_cleanly(database_url: str, engine: Engine, h
     assert ("host_network_sent_bytes_total", ()) in found
 
 
-def test_a_killed_collector_is_replaced(sqlite_url: str, sqlite_engine: Engine, home: Path) -> None:
-    with process(sqlite_url, home, free_port()) as first:
-        eventually(lambda: job_run(sqlite_engine) is not None, "the first has run")
+def test_a_killed_collector_is_replaced(database_url: str, engine: Engine, home: Path) -> None:
+    with process(database_url, home, free_port()) as first:
+        eventually(lambda: job_run(engine) is not None, "the first has run")
         first.kill()
         first.wait(60)
-    before = job_run(sqlite_engine)
+    before = job_run(engine)
     assert before is not None
 
     def went_on() -> bool:
-        found = job_run(sqlite_engine)
+        found = job_run(engine)
         return found is not None and found.started_at > before.started_at
 
-    with process(sqlite_url, home, free_port()):
+    with process(database_url, home, free_port()):
         eventually(went_on, "the second goes on once the lease of the first has run out")
 
 

@@ -62,9 +62,10 @@ def register(
     *,
     performance: dict[str, float] | None = None,
     labelled: bool = False,
+    reference: Sequence[list[Scalar]] | None = None,
 ) -> Layout:
-    """A model whose reference is 5,000 rows of ``make_rows``, ``labelled`` by ``actual_of``; nothing is deployed."""
-    rows = make_rows(np.random.default_rng(0), 5000)
+    """A model whose reference is 5,000 rows of ``make_rows``, or these, ``labelled`` by ``actual_of``; nothing is deployed."""
+    rows = make_rows(np.random.default_rng(0), 5000) if reference is None else reference
     scores = scores_of(rows)
     layout = build_layout(name, SIGNATURE, list(zip(*rows, strict=True)), scores)
     registry.insert_model(c, Model(name=name, task=SIGNATURE.task, created_at=NOW))
@@ -76,7 +77,7 @@ def register(
             model=name,
             version=version,
             layout_id=layout.id,
-            rows=5000,
+            rows=len(rows),
             counts=counts,
             labels=_reference_labels(layout, scores) if labelled else empty_label_counts(layout),
             performance=performance or {"accuracy": 0.9},
@@ -111,6 +112,22 @@ def predictions(
 ) -> list[PredictionRow]:
     """``n`` predictions spread evenly over ``[start, start + seconds)``, of each segment in turn."""
     rows = make_rows(np.random.default_rng(seed), n, income=income)
+    return predictions_of(rows, start, seconds, model=model, version=version, role=role, seed=seed, segments=segments)
+
+
+def predictions_of(
+    rows: Sequence[Sequence[Scalar]],
+    start: datetime,
+    seconds: int,
+    *,
+    model: str = "churn",
+    version: str = "1",
+    role: str = "champion",
+    seed: int = 1,
+    segments: Sequence[str] = ("",),
+) -> list[PredictionRow]:
+    """Predictions of these rows, spread evenly over ``[start, start + seconds)``."""
+    n = len(rows)
     return [
         PredictionRow(
             id=f"{model}-{version}-{role}-{start.timestamp():.0f}-{seed}-{number}",

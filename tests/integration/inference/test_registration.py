@@ -12,11 +12,14 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from skl2onnx import to_onnx
 from sklearn.cluster import KMeans
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
 from sqlalchemy import Engine
 
+from collector.statistics.measures import measures
 from collector.statistics.quality import check_batch
 from inference.registration import RegistrationError, register, verify
 from inference.settings import InferenceSettings
@@ -98,6 +101,10 @@ def test_a_pipeline_of_named_columns_is_learned_with_its_categories(engine: Engi
         "region": FeatureType.CATEGORY,
     }
     assert set(features["region"].categories) == {"north", "south", "west"}
+    with reading(engine) as c:
+        profile = profiles.load_profile(c, version.model, version.version, rollups.load_layout(c, version.layout_id))
+    assert profile is not None
+    assert profile.thresholds["unseen"] == {"region": 0.0}
     assert [name for name, feature in features.items() if feature.missing_allowed] == ["income", "region"]
     assert version.signature.classes == ("no", "yes")
     assert version.details["plan"]["input"] == "frame"
@@ -114,6 +121,26 @@ def test_constraints_are_learned_that_the_reference_itself_meets(engine: Engine,
     assert sorted(learned.features) == sorted(version.signature.names)
     assert learned.features["age"].minimum == next(f.minimum for f in version.signature.features if f.name == "age")
     assert {finding.verdict for finding in check_batch(learned, sample)} == {Verdict.OK}
+
+
+def test_the_probabilities_of_several_classes_are_counted(engine: Engine, settings: InferenceSettings) -> None:
+    frame = load_iris(as_frame=True).frame
+    features = frame.drop(columns="target").to_numpy()
+    model = LogisticRegression(max_iter=1000).fit(features, frame.target)
+    file = to_onnx(model, np.zeros((1, 4), np.float32), options={"zipmap": False}).SerializeToString()
+
+    version = attempt(engine, settings, bytes(file), "model.onnx", frame)
+
+    with reading(engine) as c:
+        layout = rollups.load_layout(c, version.layout_id)
+        profile = profiles.load_profile(c, "m", "1", layout)
+    assert profile is not None
+    found = {measure.name: measure.value for measure in measures(layout, profile.labels)}
+    probabilities = model.predict_proba(features)
+    assert [bins.name for bins in layout.probabilities] == ["0", "1", "2"]
+    assert found["log_loss"] == pytest.approx(log_loss(frame.target, probabilities), rel=1e-4)
+    assert found["brier"] == pytest.approx(brier_score_loss(frame.target, probabilities), rel=1e-4)
+    assert found["roc_auc"] == pytest.approx(profile.performance["roc_auc"], abs=0.01)
 
 
 def test_a_regression_is_measured_by_its_errors(engine: Engine, settings: InferenceSettings) -> None:

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
-from storage import audit, jobs, profiles, resources, spools
+from storage import audit, jobs, profiles, resources, schema, spools
 from storage.arrays import CorruptCounts
 from storage.engine import writing
 from storage.layouts import count_labels, count_predictions
 from storage.records import AuditEntry, JobRun, Profile, ResourceSample
+from storage.rows import columns_of
 from tests.factories import at, make_layout, make_rows, make_signature, register_model
 
 
@@ -51,17 +52,17 @@ def test_the_position_of_a_spool_is_the_last_one_saved(engine: Engine) -> None:
         assert spools.load_position(c, "w2") is None
 
 
-def test_resource_samples_are_read_by_time_and_process(engine: Engine) -> None:
+def test_resource_samples_are_stored_as_they_are(engine: Engine) -> None:
     samples = [
         ResourceSample(at=at(n), host="h", process=("serve", "collect")[n % 2], cpu_percent=12.5, memory_rss_bytes=2**40)
         for n in range(4)
     ]
     with writing(engine) as c:
-        resources.add_samples(c, samples[::-1])
+        resources.add_samples(c, samples)
         resources.add_samples(c, [])
 
-        assert resources.read_samples(c, at(), at(3)) == samples[:3]
-        assert resources.read_samples(c, at(), at(9), process="collect") == samples[1::2]
+        stored = c.execute(select(*columns_of(schema.resources, ResourceSample)).order_by(schema.resources.c.at)).mappings()
+        assert [ResourceSample(**row) for row in stored] == samples
 
 
 def test_a_profile_comes_back_with_its_counts(engine: Engine) -> None:

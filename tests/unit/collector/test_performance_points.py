@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from collector.estimation_points import estimation_points
 from collector.judging import Subject
 from collector.performance_points import performance_points, waits_for_labels
+from collector.statistics.errors import QUANTILES
 from storage.layouts import bin_indices, count_labels, empty_label_counts, empty_prediction_counts
 from storage.records import LabelCounts, Verdict
+from tests.unit.collector.statistics import test_multiclass as multiclass
 from tests.unit.collector.test_points import BINARY, JUDGING, REGRESSION, by_name, counts_of, subject_of, uniform
 
 FROM_SCORES = {"pr_auc", "log_loss", "brier", "calibration_error"}
@@ -92,7 +94,8 @@ def test_regression_has_its_own_names() -> None:
 
     found = by_name(performance_points(subject_of(REGRESSION, None), labels, None, JUDGING))
 
-    assert set(found) == {"mae", "rmse", "r2", "label_delay_seconds"}
+    assert set(found) == {"mae", "rmse", "r2", "label_delay_seconds", *QUANTILES}
+    assert found["absolute_error_p90"].value == pytest.approx(1.0, rel=0.02)
     assert found["mae"].value == 0.75
     assert found["mae"].lower is not None
 
@@ -175,6 +178,23 @@ class TestConceptDrift:
 
         assert found["concept_drift"].verdict is verdict
         assert found["concept_drift"].value == pytest.approx(bias, abs=0.1)
+
+    @pytest.mark.parametrize(("moved", "verdict"), [(0.0, Verdict.OK), (1.0, Verdict.DRIFT)])
+    def test_of_several_classes_it_names_the_class_that_changed_most(self, moved: float, verdict: Verdict) -> None:
+        layout = multiclass.layout_of(multiclass.drawn(5000, seed=5)[0])
+        reference = multiclass.counted(layout, multiclass.drawn(5000, seed=5))
+        subject = subject_of(layout, counts_of(layout, []))
+        assert subject.profile is not None
+        subject = replace(subject, profile=replace(subject.profile, labels=reference))
+
+        labels = multiclass.counted(layout, multiclass.drawn(2000, moved=moved))
+        found = by_name(performance_points(subject, labels, None, JUDGING))
+
+        point = found["concept_drift"]
+        assert point.verdict is verdict
+        assert "furthest of 4" in point.basis
+        assert verdict is Verdict.OK or "the class 00" in point.basis or "the class 01" in point.basis
+        assert {found[name].verdict for name in ("log_loss", "brier")} == {verdict}
 
 
 class TestLateLabels:

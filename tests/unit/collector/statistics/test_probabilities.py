@@ -193,10 +193,10 @@ def test_a_single_positive_row_has_finite_values() -> None:
         (np.linspace(0, 1, 500), ("no", "yes"), True),
         (np.array([0.0, 1.0]), ("no", "yes"), False),
         (np.linspace(-3, 3, 500), ("no", "yes"), False),
-        (np.linspace(0, 1, 500), ("a", "b", "c"), False),
+        (np.linspace(0, 1, 500), ("a", "b", "c"), True),
         (np.array([]), ("no", "yes"), False),
     ],
     ids=["probabilities", "classes only", "decision values", "several classes", "no scores"],
 )
-def test_only_probabilities_of_two_classes_count_as_such(scores: Floats, classes: tuple[str, ...], expected: bool) -> None:
+def test_only_probabilities_count_as_such(scores: Floats, classes: tuple[str, ...], expected: bool) -> None:
     assert has_probabilities(layout_of(scores, classes)) is expected

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import chi2_contingency, wasserstein_distance
 
 import collector.statistics.two_samples as module
-from collector.statistics.two_samples import chi_squared, normalised_wasserstein, unseen_shares
+from collector.statistics.two_samples import chi_squared, expected_other_share, normalised_wasserstein, unseen_shares
 from storage.records import Floats, Ints
 
 samples = hnp.arrays(float, st.integers(2, 40), elements=st.integers(-50, 50).map(float))
@@ -78,3 +78,31 @@ def test_expected_share_of_unseen_values_is_met_by_a_second_sample() -> None:
 @pytest.mark.parametrize(("reference", "current"), [([0, 0], [1, 2]), ([1, 2], [0, 0])])
 def test_unseen_values_need_both_sides(reference: list[int], current: list[int]) -> None:
     assert unseen_shares(np.array(reference), np.array(current)) == (None, None)
+
+
+@pytest.mark.parametrize(("levels", "rows"), [(300, 1000), (1000, 1000), (150, 5000), (50, 400), (5000, 2000)])
+def test_the_expected_share_of_other_values_is_that_of_fresh_rows(levels: int, rows: int) -> None:
+    """Equally frequent values, of which a hundred had luck in the reference."""
+    found = []
+    for seed in range(30):
+        counts = np.bincount(np.random.default_rng(seed).integers(0, levels, rows), minlength=levels)
+        chosen = np.argsort(-counts, kind="stable")[:100]
+        expected = expected_other_share(counts, 100)
+        assert expected is not None
+        found.append(expected - (1 - counts[chosen][counts[chosen] > 0].size / levels))
+
+    assert np.mean(found) == pytest.approx(0, abs=0.015)
+    assert np.abs(found).max() < 0.1
+
+
+@given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 50))
+def test_the_expected_share_is_a_share(rows: list[int], kept: int) -> None:
+    expected = expected_other_share(np.array(rows, np.int64), kept)
+
+    assert (expected is None) == (sum(rows) == 0)
+    assert expected is None or 0 <= expected <= 1
+
+
+@given(counts)
+def test_with_all_values_kept_it_is_what_unseen_shares_expects(rows: Ints) -> None:
+    assert expected_other_share(rows, 100) == pytest.approx(unseen_shares(rows, np.ones(6, np.int64))[1])
