@@ -45,7 +45,7 @@ def archive(
 ) -> None:
     """Write old predictions and their labels to Parquet files, one per version and day, and delete them from the database."""
     from storage.archive import archive_day, remove_archived
-    from storage.archive import unfinished as find_unfinished
+    from storage.archived import unfinished as find_unfinished
     from storage.engine import reading
 
     settings = _settings()
@@ -136,13 +136,21 @@ def _recompute_one(
     done: list[Recount],
     left: list[str],
 ) -> None:
-    from storage.archive import ArchiveError
+    from storage.archived import ArchiveError
     from storage.predictions import MisfitRows
     from storage.recompute import DayIncomplete, recompute_day
 
     try:
-        bucket_seconds, segments = settings.rollup_seconds, settings.segment_fields
-        done.append(recompute_day(engine, *part, from_archives=from_archives, bucket_seconds=bucket_seconds, segments=segments))
+        done.append(
+            recompute_day(
+                engine,
+                *part,
+                from_archives=from_archives,
+                bucket_seconds=settings.rollup_seconds,
+                segments=settings.segment_fields,
+                scratch=settings.scratch_folder,
+            )
+        )
     except (DayIncomplete, ArchiveError, MisfitRows) as error:
         left.append(str(error))
 

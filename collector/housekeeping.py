@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from collector.outcome import Outcome, now_utc
 from collector.settings import CollectorSettings
-from storage import archive, compaction, registry, retention
+from storage import archive, archived, compaction, registry, retention
 from storage.engine import DatabaseUnavailable, reading, writing
 from storage.records import JobRun
 from storage.resolution import HOUR, floor_time
@@ -109,14 +109,14 @@ class RetentionJob:
         retention.prune_events(self.engine, before=now - settings.retention_events, keep=keep)
         try:
             self._remove_rows(now, keep)
-        except archive.ArchiveError as error:
+        except archived.ArchiveError as error:
             _logger.warning("%s", error)
             return (str(error),)
         return ()
 
     def _remove_rows(self, now: datetime, keep: Keep) -> None:
         with reading(self.engine) as c:
-            unfinished = archive.unfinished(c)
+            unfinished = archived.unfinished(c)
         for left in unfinished:
             archive.remove_archived(self.engine, left, now=now, keep=keep)
         for day in self._days_to_go(now):

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, func, select, update
 
 from collector.settings import CollectorSettings
 from storage import rollups
-from storage.archive import list_archives
+from storage.archived import list_archives
 from storage.engine import reading, writing
 from storage.records import Layout
 from storage.resolution import WindowTooFine

@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import Engine, func, select, text, update
 
 from storage import archive as archiving
-from storage.archive import Archive, ArchiveError, archive_day, list_archives, remove_archived, unfinished
+from storage.archive import archive_day, remove_archived
+from storage.archived import Archive, ArchiveError, list_archives, unfinished
 from storage.engine import reading, writing
 from storage.labels import record_labels
 from storage.records import Label, Layout
@@ -218,7 +219,8 @@ LIMITED = """
 import resource, signal, sys
 from datetime import datetime
 from pathlib import Path
-from storage.archive import ArchiveError, archive_day
+from storage.archive import archive_day
+from storage.archived import ArchiveError
 from storage.engine import create_engine, reading
 from storage.retention import raw_days
 
@@ -251,13 +253,14 @@ DIES = """
 import os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from storage import archive
+from storage import archive, archived
 from storage.engine import create_engine, reading
 from storage.retention import raw_days
 
 url, folder, now, place, passes = sys.argv[1], Path(sys.argv[2]), datetime.fromisoformat(sys.argv[3]), sys.argv[4], int(sys.argv[5])
-archive.AT_ONCE = 20
-real = getattr(archive, place)
+archive.AT_ONCE = archived.AT_ONCE = 20
+module = archive if hasattr(archive, place) else archived
+real = getattr(module, place)
 
 def dying(*arguments, **options):
     global passes
@@ -266,7 +269,7 @@ def dying(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments, **options)
 
-setattr(archive, place, dying)
+setattr(module, place, dying)
 engine = create_engine(url)
 with reading(engine) as c:
     found = raw_days(c, before=now)
@@ -277,7 +280,7 @@ for day in found:
 
 @pytest.mark.parametrize(
     ("place", "passes"),
-    [("_write_rows", 2), ("_digest", 1), ("_sync", 2), ("remove_archived", 1), ("_delete", 1), ("_delete", 3), ("check", 2)],
+    [("_write_rows", 2), ("digest_of", 1), ("_sync", 2), ("remove_archived", 1), ("_delete", 1), ("_delete", 3), ("check", 2)],
 )
 def test_a_kill_anywhere_loses_no_row_and_the_next_run_finishes(
     engine: Engine, database_url: str, layout: Layout, tmp_path: Path, place: str, passes: int
