@@ -74,16 +74,24 @@ def prune(
         str | None,
         typer.Option("--max-bytes", metavar="SIZE", help="The oldest days, until the rest takes no more, for example 10GB."),
     ] = None,
+    points: Annotated[
+        bool, typer.Option("--points", help="Points of metrics that are denser than the settings keep them at their age.")
+    ] = False,
     model: Model = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it the command only shows what would go.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete old predictions and their labels for ever; counts and metrics stay. Shows what would go until you say --yes."""
+    """Delete old predictions and their labels, or points of metrics, for ever. Shows what would go until you say --yes."""
     from storage.retention import over_budget, prune_day, prune_lonely_labels
 
-    if (older_than is None) == (max_bytes is None):
-        raise UsageProblem("Name one of --older-than and --max-bytes.")
+    if [older_than is not None, max_bytes is not None, points].count(True) != 1:
+        raise UsageProblem("Name one of --older-than, --max-bytes and --points.")
     settings = _settings()
+    if points:
+        if model is not None:
+            raise UsageProblem("--points looks at all models; leave --model out.")
+        _prune_points(settings, yes, json)
+        return
     with engine_of(settings) as engine:
         before = now() - (_age(older_than) if older_than is not None else timedelta())
         days = _days(engine, before, model)
@@ -99,6 +107,19 @@ def prune(
                 _record(engine, "prune", older_than or max_bytes, days)
     done = "were deleted" if yes else "would be deleted; add --yes to do it"
     _report(days, json, done, "", {"dry_run": not yes, "labels_without_prediction": lonely})
+
+
+def _prune_points(settings: CollectorSettings, yes: bool, json: bool) -> None:
+    from storage.thinning import thin_points
+
+    with engine_of(settings) as engine, _keeper(engine) as keep:
+        found = thin_points(engine, settings.point_ages, now=now(), since=None, keep=keep, dry_run=not yes)
+        if yes:
+            _record(engine, "prune", "points", [], {"points": found})
+    if json:
+        print_json({"points": found, "dry_run": not yes})
+    else:
+        print(f"{found} points {'were deleted' if yes else 'would be deleted; add --yes to do it'}.")
 
 
 def recompute(
@@ -181,12 +202,12 @@ def _keeper(engine: Engine) -> Any:
     return sole_keeper(engine, f"cli:{socket.gethostname()}:{os.getpid()}", now)
 
 
-def _record(engine: Engine, action: str, target: object, days: list[RawDay]) -> None:
+def _record(engine: Engine, action: str, target: object, days: list[RawDay], more: dict[str, int] | None = None) -> None:
     from storage import audit
     from storage.engine import writing
     from storage.records import AuditEntry
 
-    details = {"days": len(days), "predictions": sum(day.rows for day in days)}
+    details = {"days": len(days), "predictions": sum(day.rows for day in days), **(more or {})}
     entry = AuditEntry(at=now(), actor=actor(), action=f"db.{action}", target=str(target), reason="", details=details)
     with writing(engine) as c:
         audit.record(c, entry)
