@@ -142,7 +142,7 @@ def open_archives(found: Sequence[Archive], scratch: Path | None = None) -> Iter
     for archive in found:
         check(archive)
     paths = [archive.path for archive in sorted(found, key=attrgetter("id"))]
-    with _room(scratch) as room, duckdb.connect(":memory:", config=OFFLINE | {"temp_directory": room}) as database:
+    with _room(scratch) as room, duckdb.connect(":memory:", config={**OFFLINE, "temp_directory": room}) as database:
         _restrict(database, paths)
         yield ArchiveReader(database=database, paths=paths)
 

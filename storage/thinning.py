@@ -99,16 +99,15 @@ def _too_dense(c: Connection, name: str, window_seconds: int, day: datetime, lea
     width = max(window_seconds or MOMENTS, least)
     margin = timedelta(seconds=2 * width)  # so that the neighbours of the day's first and last points are seen
     span = (epoch_seconds(c, metrics.c.at) - 1) // width  # a window that ends where a span does belongs to it
-    order = {"partition_by": _ONE_SERIES, "order_by": metrics.c.at}
     seen = (
         select(
             metrics.c.id,
             metrics.c.at,
             metrics.c.verdict,
             span.label("span"),
-            func.lead(span).over(**order).label("next_span"),
-            func.lag(metrics.c.verdict).over(**order).label("before"),
-            func.lead(metrics.c.verdict).over(**order).label("after"),
+            func.lead(span).over(partition_by=_ONE_SERIES, order_by=metrics.c.at).label("next_span"),
+            func.lag(metrics.c.verdict).over(partition_by=_ONE_SERIES, order_by=metrics.c.at).label("before"),
+            func.lead(metrics.c.verdict).over(partition_by=_ONE_SERIES, order_by=metrics.c.at).label("after"),
         )
         .where(metrics.c.name == name, metrics.c.window_seconds == window_seconds)
         .where(metrics.c.at > day - margin, metrics.c.at <= day + timedelta(seconds=DAY) + margin)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from tests.factories import NOW, at
 
 def make_archive(path: Path, ids: list[str], *, number: int = 1, label: str | None = None) -> Archive:
     """A file with one prediction a second, all with the same label."""
-    same = {"version": "2", "features": "[42.5, 1]", "prediction": "yes", "label": label}
+    same: dict[str, Any] = {"version": "2", "features": "[42.5, 1]", "prediction": "yes", "label": label}
     same |= {"label_received_at": at(1000 + number) if label else None}
     rows = [dict.fromkeys(SCHEMA.names) | same | {"id": row, "at": at(place)} for place, row in enumerate(ids)]
     path.parent.mkdir(parents=True, exist_ok=True)

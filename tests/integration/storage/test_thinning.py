@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -103,7 +104,10 @@ def test_a_change_over_a_gap_stays(engine: Engine) -> None:
 
 
 def test_series_do_not_hide_each_other(engine: Engine) -> None:
-    parts = [series(range(-9, 1450), **{name: "other"}) for name in ("name", "model", "version", "role", "segment", "feature")]
+    parts = [
+        series(range(-9, 1450), **dict[str, Any]({name: "other"}))
+        for name in ("name", "model", "version", "role", "segment", "feature")
+    ]
     write(engine, series(range(-9, 1450)), *parts)
 
     thin(engine, 100)
