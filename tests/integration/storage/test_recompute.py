@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -306,6 +307,64 @@ def test_another_width_gives_the_same_days(engine: Engine, layout: Layout, bucke
             for role in (Role.CHAMPION, Role.CHALLENGER, Role.SHADOW)
         ]
     assert_same(found, before)
+
+
+DIES = """
+import os, signal, sys
+from datetime import datetime
+from storage import archived, recompute
+from storage.engine import create_engine, reading
+
+url, start, end, place, passes = sys.argv[1], *map(datetime.fromisoformat, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
+recompute._AT_ONCE = archived.AT_ONCE = 50
+real = getattr(recompute, place)
+
+def dying(*arguments, **options):
+    global passes
+    found = real(*arguments, **options)
+    passes -= 1
+    if not passes:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+setattr(recompute, place, dying)
+engine = create_engine(url)
+with reading(engine) as c:
+    days = recompute.days_to_recompute(c, start, end)
+for model, version, day in days:
+    recompute.recompute_day(engine, model, version, day, from_archives=True, bucket_seconds=60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "passes"), [("_archives_of", 2), ("count_rows", 6), ("count_pairs", 3), ("compact", 2), ("recompute_day", 1)]
+)
+def test_a_kill_anywhere_counts_nothing_twice_and_the_next_run_finishes(
+    engine: Engine, database_url: str, layout: Layout, tmp_path: Path, place: str, passes: int
+) -> None:
+    before = counts(engine, layout)
+    with reading(engine) as c:
+        first = raw_days(c, before=LATER)[0]
+        late = c.scalars(
+            select(predictions.c.id).where(predictions.c.at < MIDNIGHT + timedelta(days=1), predictions.c.status == "ok")
+        )
+        unlabelled = sorted(set(late) - set(c.scalars(select(labels.c.prediction_id))))
+    archive_day(engine, first, tmp_path, now=LATER, keep=nothing)
+    with writing(engine) as c:
+        label(c, unlabelled, at=LATER)  # counted by whichever run gets to its end
+    command = [sys.executable, "-c", DIES, database_url, MIDNIGHT.isoformat(), LATER.isoformat(), place, str(passes)]
+
+    killed = subprocess.run(command, timeout=120)
+    in_between = counts(engine, layout)
+    recompute(engine, from_archives=True)
+    once = counts(engine, layout)
+    recompute(engine, from_archives=True)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert [rows.rows for rows, _ in in_between] == [rows.rows for rows, _ in before]
+    assert [rows.rows for rows, _ in once] == [rows.rows for rows, _ in before]
+    assert sum(known.rows for _, known in once[-3:]) == sum(known.rows for _, known in before[-3:]) + len(unlabelled)
+    assert_same(counts(engine, layout), once)
 
 
 WRITES = """
