@@ -52,7 +52,7 @@ def latest_points(
     ranked = found.subquery()
     columns = [ranked.c[column.name] for column in _COLUMNS]
     order = [ranked.c[column] for column in SERIES]
-    return [_point(row) for row in c.execute(select(*columns).where(ranked.c.place == 1).order_by(*order)).mappings()]
+    return [point_of(row) for row in c.execute(select(*columns).where(ranked.c.place == 1).order_by(*order)).mappings()]
 
 
 def read_points(
@@ -75,17 +75,26 @@ def read_points(
     wanted = {"model": model, "version": version, "feature": feature, "segment": segment, "window_seconds": window_seconds}
     query = query.where(*(metrics.c[name] == value for name, value in wanted.items() if value is not None))
     query = query.order_by(metrics.c.at.desc(), metrics.c.id.desc()).limit(limit)
-    return [_point(row) for row in reversed(c.execute(query).mappings().all())]
+    return [point_of(row) for row in reversed(c.execute(query).mappings().all())]
 
 
 def points_at(
-    c: Connection, times: Collection[datetime], *, names: Collection[str], model: str, version: str, role: str, window_seconds: int
+    c: Connection,
+    times: Collection[datetime],
+    *,
+    names: Collection[str],
+    model: str,
+    version: str,
+    role: str,
+    window_seconds: int,
+    segment: str | None = "",
 ) -> list[MetricPoint]:
-    """The points of a version over windows of one length that end at any of ``times``, by time."""
+    """The points of a version over windows of one length that end at any of ``times``, by time; None for all segments."""
     query = select(*_COLUMNS).where(metrics.c.at.in_(list(times)), metrics.c.name.in_(list(names)))
-    wanted = {"model": model, "version": version, "role": role, "segment": "", "window_seconds": window_seconds}
-    query = query.where(*(metrics.c[name] == value for name, value in wanted.items())).order_by(metrics.c.at, metrics.c.id)
-    return [_point(row) for row in c.execute(query).mappings()]
+    wanted = {"model": model, "version": version, "role": role, "segment": segment, "window_seconds": window_seconds}
+    query = query.where(*(metrics.c[name] == value for name, value in wanted.items() if value is not None))
+    query = query.order_by(metrics.c.at, metrics.c.id)
+    return [point_of(row) for row in c.execute(query).mappings()]
 
 
 def window_lengths(c: Connection, model: str) -> list[int]:
@@ -113,5 +122,6 @@ def _row(point: MetricPoint) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values_of(point).items()}
 
 
-def _point(row: RowMapping) -> MetricPoint:
+def point_of(row: RowMapping) -> MetricPoint:
+    """A point from a row with the columns of one."""
     return MetricPoint(**{**row, "verdict": Verdict(row["verdict"])})
