@@ -62,7 +62,7 @@ def archive(
                 for day in days:
                     made = archive_day(engine, day, folder, now=now(), keep=keep)
                     files += [made.path] if made else []
-                _record(engine, "archive", folder.resolve(), days)
+                _record(engine, "archive", folder.resolve(), _sum(days))
     _report(days, json, "would go to" if dry_run else "went to", str(folder.resolve()), {"dry_run": dry_run, "files": files})
 
 
@@ -104,7 +104,7 @@ def prune(
                     prune_day(engine, day, now=now(), keep=keep)
                 if older_than is not None and model is None:
                     lonely = prune_lonely_labels(engine, before=before, keep=keep)
-                _record(engine, "prune", older_than or max_bytes, days)
+                _record(engine, "prune", older_than or max_bytes, _sum(days))
     done = "were deleted" if yes else "would be deleted; add --yes to do it"
     _report(days, json, done, "", {"dry_run": not yes, "labels_without_prediction": lonely})
 
@@ -115,7 +115,7 @@ def _prune_points(settings: CollectorSettings, yes: bool, json: bool) -> None:
     with engine_of(settings) as engine, _keeper(engine) as keep:
         found = thin_points(engine, settings.point_ages, now=now(), since=None, keep=keep, dry_run=not yes)
         if yes:
-            _record(engine, "prune", "points", [], {"points": found})
+            _record(engine, "prune", "points", {"points": found})
     if json:
         print_json({"points": found, "dry_run": not yes})
     else:
@@ -202,12 +202,15 @@ def _keeper(engine: Engine) -> Any:
     return sole_keeper(engine, f"cli:{socket.gethostname()}:{os.getpid()}", now)
 
 
-def _record(engine: Engine, action: str, target: object, days: list[RawDay], more: dict[str, int] | None = None) -> None:
+def _sum(days: list[RawDay]) -> dict[str, int]:
+    return {"days": len(days), "predictions": sum(day.rows for day in days)}
+
+
+def _record(engine: Engine, action: str, target: object, details: dict[str, int]) -> None:
     from storage import audit
     from storage.engine import writing
     from storage.records import AuditEntry
 
-    details = {"days": len(days), "predictions": sum(day.rows for day in days), **(more or {})}
     entry = AuditEntry(at=now(), actor=actor(), action=f"db.{action}", target=str(target), reason="", details=details)
     with writing(engine) as c:
         audit.record(c, entry)
