@@ -29,7 +29,7 @@ EXIT_CODES = {
     "storage.predictions.UnknownVersion": EXIT_PROBLEM,
     "storage.registry.RegistryError": EXIT_PROBLEM,
     "storage.resolution.WindowTooFine": EXIT_PROBLEM,
-    "storage.archive.ArchiveError": EXIT_PROBLEM,
+    "storage.archived.ArchiveError": EXIT_PROBLEM,
     "storage.retention.RetentionBusy": EXIT_PROBLEM,
     "inference.registration.RegistrationError": EXIT_PROBLEM,
     "alerts.rules.RulesError": EXIT_USAGE,

@@ -45,7 +45,7 @@ def archive(
 ) -> None:
     """Write old predictions and their labels to Parquet files, one per version and day, and delete them from the database."""
     from storage.archive import archive_day, remove_archived
-    from storage.archive import unfinished as find_unfinished
+    from storage.archived import unfinished as find_unfinished
     from storage.engine import reading
 
     settings = _settings()
@@ -62,7 +62,7 @@ def archive(
                 for day in days:
                     made = archive_day(engine, day, folder, now=now(), keep=keep)
                     files += [made.path] if made else []
-                _record(engine, "archive", folder.resolve(), days)
+                _record(engine, "archive", folder.resolve(), _sum(days))
     _report(days, json, "would go to" if dry_run else "went to", str(folder.resolve()), {"dry_run": dry_run, "files": files})
 
 
@@ -74,16 +74,24 @@ def prune(
         str | None,
         typer.Option("--max-bytes", metavar="SIZE", help="The oldest days, until the rest takes no more, for example 10GB."),
     ] = None,
+    points: Annotated[
+        bool, typer.Option("--points", help="Points of metrics that are denser than the settings keep them at their age.")
+    ] = False,
     model: Model = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it the command only shows what would go.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete old predictions and their labels for ever; counts and metrics stay. Shows what would go until you say --yes."""
+    """Delete old predictions and their labels, or points of metrics, for ever. Shows what would go until you say --yes."""
     from storage.retention import over_budget, prune_day, prune_lonely_labels
 
-    if (older_than is None) == (max_bytes is None):
-        raise UsageProblem("Name one of --older-than and --max-bytes.")
+    if [older_than is not None, max_bytes is not None, points].count(True) != 1:
+        raise UsageProblem("Name one of --older-than, --max-bytes and --points.")
     settings = _settings()
+    if points:
+        if model is not None:
+            raise UsageProblem("--points looks at all models; leave --model out.")
+        _prune_points(settings, yes, json)
+        return
     with engine_of(settings) as engine:
         before = now() - (_age(older_than) if older_than is not None else timedelta())
         days = _days(engine, before, model)
@@ -96,9 +104,22 @@ def prune(
                     prune_day(engine, day, now=now(), keep=keep)
                 if older_than is not None and model is None:
                     lonely = prune_lonely_labels(engine, before=before, keep=keep)
-                _record(engine, "prune", older_than or max_bytes, days)
+                _record(engine, "prune", older_than or max_bytes, _sum(days))
     done = "were deleted" if yes else "would be deleted; add --yes to do it"
     _report(days, json, done, "", {"dry_run": not yes, "labels_without_prediction": lonely})
+
+
+def _prune_points(settings: CollectorSettings, yes: bool, json: bool) -> None:
+    from storage.thinning import thin_points
+
+    with engine_of(settings) as engine, _keeper(engine) as keep:
+        found = thin_points(engine, settings.point_ages, now=now(), since=None, keep=keep, dry_run=not yes)
+        if yes:
+            _record(engine, "prune", "points", {"points": found})
+    if json:
+        print_json({"points": found, "dry_run": not yes})
+    else:
+        print(f"{found} points {'were deleted' if yes else 'would be deleted; add --yes to do it'}.")
 
 
 def recompute(
@@ -136,13 +157,21 @@ def _recompute_one(
     done: list[Recount],
     left: list[str],
 ) -> None:
-    from storage.archive import ArchiveError
+    from storage.archived import ArchiveError
     from storage.predictions import MisfitRows
     from storage.recompute import DayIncomplete, recompute_day
 
     try:
-        bucket_seconds, segments = settings.rollup_seconds, settings.segment_fields
-        done.append(recompute_day(engine, *part, from_archives=from_archives, bucket_seconds=bucket_seconds, segments=segments))
+        done.append(
+            recompute_day(
+                engine,
+                *part,
+                from_archives=from_archives,
+                bucket_seconds=settings.rollup_seconds,
+                segments=settings.segment_fields,
+                scratch=settings.scratch_folder,
+            )
+        )
     except (DayIncomplete, ArchiveError, MisfitRows) as error:
         left.append(str(error))
 
@@ -173,12 +202,15 @@ def _keeper(engine: Engine) -> Any:
     return sole_keeper(engine, f"cli:{socket.gethostname()}:{os.getpid()}", now)
 
 
-def _record(engine: Engine, action: str, target: object, days: list[RawDay]) -> None:
+def _sum(days: list[RawDay]) -> dict[str, int]:
+    return {"days": len(days), "predictions": sum(day.rows for day in days)}
+
+
+def _record(engine: Engine, action: str, target: object, details: dict[str, int]) -> None:
     from storage import audit
     from storage.engine import writing
     from storage.records import AuditEntry
 
-    details = {"days": len(days), "predictions": sum(day.rows for day in days)}
     entry = AuditEntry(at=now(), actor=actor(), action=f"db.{action}", target=str(target), reason="", details=details)
     with writing(engine) as c:
         audit.record(c, entry)

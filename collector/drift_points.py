@@ -187,6 +187,11 @@ def prediction_points(
     pasts: Pasts | None = None,
 ) -> list[MetricPoint]:
     """Mean and deviation of the score, and the drift of the score, or of the classes where a model gives no score."""
+    return spread_points(subject, counts) + _prediction_drift(subject, counts, policy, calibration, pasts or {})
+
+
+def spread_points(subject: Subject, counts: PredictionCounts) -> list[MetricPoint]:
+    """Mean and deviation of the score."""
     points = []
     found = spread(counts.moments[-1])
     if found.mean is not None:
@@ -194,7 +199,7 @@ def prediction_points(
         points.append(subject.point("prediction_mean", found.mean, lower=lower, upper=upper, n_current=found.n))
     if found.deviation is not None:
         points.append(subject.point("prediction_std", found.deviation, n_current=found.n))
-    return points + _prediction_drift(subject, counts, policy, calibration, pasts or {})
+    return points
 
 
 def _prediction_drift(

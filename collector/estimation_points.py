@@ -45,13 +45,14 @@ def estimation_points(
 
     A refused estimate is insufficient data, with the reason in ``basis``; it keeps its value, so that its record goes on.
     ``doubts`` are reasons from outside the window, by metric. Regressors and classifiers of several classes are estimated from the ``losses`` of the
-    reference's sample. None without a reference or predictions.
+    reference's sample. None without a reference or predictions. Those of a segment are not held against the reference, which
+    is of all rows.
     """
     served = counts.rows - counts.errors - counts.timeouts
     if subject.profile is None or served <= 0:
         return []
     found, gap, reason = _estimates(subject, subject.profile, counts, losses)
-    references = reference_measures(subject)
+    references = {} if subject.segment else reference_measures(subject)
     limits = Limits(min_rows=judging.min_samples)
     points = []
     for name, estimated in found.items():

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from collector.outcome import Outcome, now_utc
 from collector.settings import CollectorSettings
-from storage import archive, compaction, registry, retention
+from storage import archive, archived, compaction, registry, retention, thinning
 from storage.engine import DatabaseUnavailable, reading, writing
 from storage.records import JobRun
 from storage.resolution import HOUR, floor_time
@@ -82,7 +82,7 @@ class CompactionJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionJob:
-    """Once an hour: archives or prunes predictions where the settings say so, and forgets old points and events."""
+    """Once an hour: archives or prunes predictions where the settings say so, thins old points, and forgets older ones and events."""
 
     engine: Engine
     settings: CollectorSettings
@@ -97,26 +97,27 @@ class RetentionJob:
             return None
         try:
             with retention.sole_keeper(self.engine, owner_name(), now_utc) as renew:
-                problems = self._tidy(now, _both(keep, renew))
+                problems = self._tidy(now, previous.done_until if previous else None, _both(keep, renew))
         except retention.RetentionBusy as busy:  # by a command: the next tick tries again
             _logger.info("retention waits: %s", busy)
             return None
         return Outcome(write=_nothing, done_until=until, problems=problems)
 
-    def _tidy(self, now: datetime, keep: Keep) -> tuple[str, ...]:
+    def _tidy(self, now: datetime, since: datetime | None, keep: Keep) -> tuple[str, ...]:
         settings = self.settings
         retention.prune_points(self.engine, before=now - settings.retention_points, keep=keep)
+        thinning.thin_points(self.engine, settings.point_ages, now=now, since=since, keep=keep)
         retention.prune_events(self.engine, before=now - settings.retention_events, keep=keep)
         try:
             self._remove_rows(now, keep)
-        except archive.ArchiveError as error:
+        except archived.ArchiveError as error:
             _logger.warning("%s", error)
             return (str(error),)
         return ()
 
     def _remove_rows(self, now: datetime, keep: Keep) -> None:
         with reading(self.engine) as c:
-            unfinished = archive.unfinished(c)
+            unfinished = archived.unfinished(c)
         for left in unfinished:
             archive.remove_archived(self.engine, left, now=now, keep=keep)
         for day in self._days_to_go(now):

@@ -39,6 +39,7 @@ PERFORMANCE = (
 ESTIMATES = ("estimated_accuracy", "estimated_roc_auc", "estimated_mae")
 """Shown with the others, but not while they are refused."""
 LATENCY = {"latency_p50_seconds": "0.5", "latency_p95_seconds": "0.95", "latency_p99_seconds": "0.99"}
+SEGMENT_GAP = "segment_gap"
 LEAST_AGE = timedelta(minutes=2)
 
 Points = dict[str, list[MetricPoint]]
@@ -77,7 +78,11 @@ class Exporter(Collector):
                 name: metrics.latest_points(c, name, window_seconds=plan.seconds, since=since, sufficient=name in ESTIMATES)
                 for name in names
             }
-            return points, job_runs.runs(c)
+            # Labels come late, and with them the gaps of earlier windows.
+            found = metrics.latest_points(
+                c, SEGMENT_GAP, window_seconds=plan.seconds, since=since - self.settings.restate_labels, sufficient=True
+            )
+            return points | {SEGMENT_GAP: found}, job_runs.runs(c)
 
 
 def _database_up(value: int) -> Metric:
@@ -88,7 +93,7 @@ def _database_up(value: int) -> Metric:
 
 
 def point_families(points: Points) -> Iterator[Metric]:
-    """Drift, performance and latency families of live traffic; points without a value are left out."""
+    """Drift, performance, latency and worst segments of live traffic; points without a value are left out."""
     live = {name: [p for p in found if not p.role and not p.segment and p.value is not None] for name, found in points.items()}
     yield from _drift_families(live)
     yield _gauge(
@@ -105,6 +110,28 @@ def point_families(points: Points) -> Iterator[Metric]:
         "Latency of predictions, by quantile.",
         ["model", "version", "quantile"],
         ((*labels, q, value) for name, q in LATENCY.items() for _, labels, value in _labelled(live, name)),
+    )
+    yield from _worst_segment_families(points.get(SEGMENT_GAP, []))
+
+
+def _worst_segment_families(points: Sequence[MetricPoint]) -> Iterator[Metric]:
+    """One segment per version, however many there are: the one that ``segment_gap`` without a segment stands for."""
+    live = [point for point in points if not point.role and point.value is not None]
+    worst = {(p.model, p.version, p.at, p.value, p.p_value) for p in live if not p.segment}
+    found = [p for p in live if p.segment and (p.model, p.version, p.at, p.value, p.p_value) in worst]
+    chosen = {(p.model, p.version): p for p in sorted(found, key=lambda p: p.segment, reverse=True)}.values()
+    labels = ["model", "version", "segment"]
+    yield _gauge(
+        "model_worst_segment_gap",
+        "Accuracy (regression: mean absolute error) of the version's worst segment minus that of the rest.",
+        labels,
+        ((p.model, p.version, p.segment, p.value or 0.0) for p in chosen),
+    )
+    yield _gauge(
+        "model_worst_segment_detected",
+        "1 where that segment is worse than the rest beyond the tolerance and significantly so.",
+        labels,
+        ((p.model, p.version, p.segment, float(p.verdict is Verdict.DRIFT)) for p in chosen),
     )
 
 

@@ -1,4 +1,4 @@
-"""The collector's sparing job on declared segments: service, performance and drift of each, and where the model does worse.
+"""The collector's sparing job on declared segments: service, performance, estimates and drift of each, and where the model does worse.
 
 Only segments with predictions in a window have points. Labels that come late bring up to date the windows that do not
 overlap, since those between them tell the same once more.
@@ -8,32 +8,39 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
+from collector.drift_points import spread_points
+from collector.estimation_points import REALISED, doubts_of, estimation_points, most_errors
 from collector.further_references import FurtherReferences
 from collector.judging import Judging, Subject
 from collector.outcome import Outcome
 from collector.performance_points import performance_points, waits_for_labels
 from collector.points import service_points
+from collector.samples import sampled_losses
 from collector.segment_points import NAME, gap_points
 from collector.settings import CollectorSettings
+from collector.statistics.losses import LossModel
 from collector.statistics.maturity import is_mature
 from collector.traffic import LIVE, Labelled, Served, load_served
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows, latest_end
 from storage import metrics, rollups
 from storage.engine import DatabaseUnavailable, reading
 from storage.layouts import split_bins
-from storage.records import JobRun, LabelCounts, MetricPoint, PredictionCounts, Role
+from storage.records import JobRun, LabelCounts, MetricPoint, PredictionCounts, Role, Verdict
 from storage.segments import counted_segments
 
 _logger = logging.getLogger(__name__)
 
 MOST_WINDOWS = 12
 """Windows that are caught up with after an outage: segments are many, and the whole is caught up with by itself."""
+RECORD_LENGTHS = 30
+"""Lengths of the window that the record of a segment's estimates reaches back, as far as that of all rows."""
 MOST_LATE = 60
 """Windows that late labels bring up to date in one run, the newest first; the others have their turn in the next."""
 
@@ -71,6 +78,8 @@ class SegmentsJob:
     engine: Engine
     settings: CollectorSettings
     plan: WindowPlan
+    losses: dict[tuple[str, str], LossModel | None] = field(default_factory=dict)
+    """What estimates of other than two classes rest on, by version: its sample is decoded once."""
 
     @property
     def name(self) -> str:
@@ -121,11 +130,57 @@ class SegmentsJob:
         reader = Reader(connection=c, served=served, role=_role(c, served, start, end), segments=segments)
         labelled = Labelled.read(c, served, self._apart, start, end, reader.role)
         further = FurtherReferences.read(c, model, served.deployment, self.settings.rollup_seconds)
+        doubts = self._doubts(reader, end)
         points: list[MetricPoint] = []
         for window in (*self._changed(reader, labelled, self._late(due), end), *due):
-            arrived = labelled.arrived(window, end)
-            points += self._window_points(reader, window, arrived, further if window in due else None)
+            parts = self._parts(reader, window)
+            points += self._qualities(reader, window, parts, labelled.arrived(window, end))
+            for segment, counts in parts.items() if window in due else ():
+                subject = reader.subject(window, segment)
+                points += service_points(subject, counts) + spread_points(subject, counts)
+                points += further.points(c, subject, counts, self.settings.judging)
+                of_segment = doubts.get(segment, {}) | doubts.get("", {})
+                estimates = estimation_points(subject, counts, self.settings.judging, of_segment, self._losses(served))
+                points += [point for point in estimates if point.value is not None]  # that there can be none, the whole says
         return points
+
+    def _parts(self, reader: Reader, window: Window) -> dict[str, PredictionCounts]:
+        """The segments that have predictions in the window."""
+        segments = reader.segments if reader.predictions(window, "").rows else ()
+        found = {segment: reader.predictions(window, segment) for segment in segments}
+        return {segment: counts for segment, counts in found.items() if counts.rows}
+
+    def _losses(self, served: Served) -> LossModel | None:
+        if served.profile is None or len(served.layout.classes) == 2:
+            return None
+        key = (served.layout.model, served.version)
+        if key not in self.losses:
+            self.losses[key] = sampled_losses(served.layout, served.profile)
+        return self.losses[key]
+
+    def _doubts(self, reader: Reader, now: datetime) -> dict[str, dict[str, str]]:
+        """Reasons against estimates, by segment and metric: its own record, and under "" what refused those of all rows."""
+        served, length = reader.served, self.plan.length
+        if served.profile is None:
+            return {}
+        newest = latest_end(self._apart, now, timedelta(0))
+        points = metrics.points_at(
+            reader.connection,
+            [newest - number * length for number in range(RECORD_LENGTHS)],
+            names=[*REALISED, *REALISED.values()],
+            model=served.layout.model,
+            version=served.version,
+            role=reader.role,
+            window_seconds=self.plan.seconds,
+            segment=None,
+        )
+        errors = most_errors(served.layout, served.profile, self.settings.judging.tolerances)
+        by_segment: dict[str, list[MetricPoint]] = defaultdict(list)
+        for point in points:
+            by_segment[point.segment].append(point)
+        whole = {point.name: point for point in by_segment.pop("", []) if point.name in REALISED}  # by time: the newest stays
+        refused = {name: f"of all rows: {point.basis}" for name, point in whole.items() if point.verdict is Verdict.INSUFFICIENT}
+        return {segment: doubts_of(found, length, errors) for segment, found in by_segment.items()} | {"": refused}
 
     def _changed(self, reader: Reader, labelled: Labelled, late: Sequence[Window], now: datetime) -> list[Window]:
         """Earlier windows that got labels since they were computed, or whose labels are complete by now."""
@@ -147,26 +202,19 @@ class SegmentsJob:
         ]
         return changed[-MOST_LATE:]
 
-    def _window_points(
-        self, reader: Reader, window: Window, arrived: float | None, further: FurtherReferences | None
+    def _qualities(
+        self, reader: Reader, window: Window, parts: Mapping[str, PredictionCounts], arrived: float | None
     ) -> list[MetricPoint]:
-        """Quality of each segment and the gaps between them; with ``further``, as for a new window, also service and drift."""
+        """What labels say of each segment, and the gaps between them."""
         every, known = reader.predictions(window, ""), reader.labels(window, "")
+        labels = {segment: reader.labels(window, segment) if known.rows else known for segment in parts}
         points: list[MetricPoint] = []
-        parts: dict[str, LabelCounts] = {}
-        for segment in reader.segments if every.rows else ():
-            counts = reader.predictions(window, segment)
-            if counts.rows:
-                subject = reader.subject(window, segment)
-                parts[segment] = reader.labels(window, segment) if known.rows else known
-                if further is not None:
-                    points += service_points(subject, counts)
-                    points += further.points(reader.connection, subject, counts, self.settings.judging)
-                points += _quality(subject, counts, parts[segment], arrived, self.settings.judging)
+        for segment, counts in parts.items():
+            points += _quality(reader.subject(window, segment), counts, labels[segment], arrived, self.settings.judging)
         succeeded = _succeeded(every)
         mature = is_mature(arrived, known.rows / succeeded if succeeded else None)
         whole = reader.subject(window, "")
-        return points + gap_points(whole, known, parts, self.settings.judging, mature=mature, arrived=arrived)
+        return points + gap_points(whole, known, labels, self.settings.judging, mature=mature, arrived=arrived)
 
 
 def _quality(

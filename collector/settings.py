@@ -19,6 +19,7 @@ from collector.windows import WindowPlan, parse_plans
 from storage.durations import format_duration, parse_duration
 from storage.resolution import DAY, HOUR
 from storage.settings import Duration, PositiveDuration, Settings
+from storage.thinning import PointAges
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -150,7 +151,17 @@ class CollectorSettings(Settings):
     retention_folder: Path = Field(
         default_factory=_default_archive, description="Folder of these files (the default: `archive` in the home folder)."
     )
-    retention_points: PositiveDuration = Field(timedelta(days=400), description="How long the points of metrics are kept.")
+    retention_points_every: PositiveDuration = Field(
+        timedelta(days=7),
+        description="How long every point of a metric is kept, or longer where the collector looks back further; after that those of windows that do not overlap.",
+    )
+    retention_points_apart: PositiveDuration = Field(
+        timedelta(days=30), description="How long these are kept; after that one point an hour of shorter windows."
+    )
+    retention_points_hours: PositiveDuration = Field(
+        timedelta(days=90), description="How long these are kept; after that one point a day of shorter windows."
+    )
+    retention_points: PositiveDuration = Field(timedelta(days=400), description="How long the points of metrics are kept at all.")
     retention_events: PositiveDuration = Field(
         timedelta(days=400), description="How long alert events, sent messages and samples of resources are kept."
     )
@@ -258,6 +269,14 @@ class CollectorSettings(Settings):
             drift_share_limit=self.drift_share_limit,
             further_statistics=_parts(self.further_statistics),
         )
+
+    @property
+    def point_ages(self) -> PointAges:
+        """How dense the points of metrics are at what age: as they were written where jobs look them up again."""
+        persisted = self.persistence.windows * self.plans[-1].length
+        back = max(self.restate_windows * self.plans[-1].step, self.restate_labels, persisted) + 2 * self.plans[-1].length
+        every = max(self.retention_points_every, back + self.window_lag)
+        return PointAges(every=every, apart=self.retention_points_apart, hours=self.retention_points_hours)
 
     @property
     def lease_time(self) -> timedelta:

@@ -7,12 +7,10 @@ file whose rows are partly deleted still, which the next run goes on with.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,51 +20,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Connection, Engine, Select, and_, delete, insert, or_, select, update
 
+from storage.archived import AT_ONCE, Archive, ArchiveError, digest_of, open_archives
 from storage.dialects import among
 from storage.engine import reading, writing
 from storage.records import PredictionRow
 from storage.resolution import DAY
 from storage.retention import RawDay
-from storage.rows import columns_of
 from storage.schema import archives, labels, predictions
-
-AT_ONCE = 5000
-"""Rows per batch of a file, and per transaction that deletes: other writers get their turn in between."""
 
 _TIME = pa.timestamp("us", tz="UTC")
 _TYPES = {"at": _TIME, "label_at": _TIME, "label_received_at": _TIME, "score": pa.float64(), "latency_ms": pa.float64()}
 _LABEL = ("label", "label_at", "label_received_at")
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in (*PredictionRow.__struct_fields__, *_LABEL)])
 """The columns of a file: those of the table ``predictions``, then the label where there was one."""
-
-
-class ArchiveError(Exception):
-    """An archive cannot be written or read; the message says which and what to do. No row was deleted that it does not hold."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
-    """A file of ``archives``; an empty ``path`` says that rows of the day were deleted without being kept."""
-
-    id: int
-    model: str
-    version: str
-    day: datetime
-    path: str
-    digest: str
-    rows: int
-    labels: int
-    size_bytes: int
-    created_at: datetime
-    removed_at: datetime | None
-
-
-def list_archives(c: Connection, *, model: str | None = None, version: str | None = None) -> list[Archive]:
-    """The archives by day, of one model or version or of all."""
-    query = select(*columns_of(archives, Archive)).order_by(archives.c.day, archives.c.id)
-    for column, value in ((archives.c.model, model), (archives.c.version, version)):
-        query = query if value is None else query.where(column == value)
-    return [Archive(**row) for row in c.execute(query).mappings()]
 
 
 def archive_day(engine: Engine, day: RawDay, folder: Path, *, now: datetime, keep: Callable[[], None]) -> Archive | None:
@@ -87,37 +53,16 @@ def archive_day(engine: Engine, day: RawDay, folder: Path, *, now: datetime, kee
     return archive
 
 
-def unfinished(c: Connection) -> list[Archive]:
-    """Archives whose rows may be in the database still, because a process died."""
-    return [archive for archive in list_archives(c) if archive.removed_at is None]
-
-
 def remove_archived(engine: Engine, archive: Archive, *, now: datetime, keep: Callable[[], None]) -> None:
     """Deletes what the file holds from the database; safe to repeat. Raises ArchiveError where the file is not as it was."""
-    check(archive)
-    for table in read_archive(archive, ["id", "label"]):
-        keep()
-        known = {row["id"]: row["label"] is not None for row in table.to_pylist()}
-        with writing(engine) as c:
-            _delete(c, archive.model, known)
+    with open_archives([archive]) as reader:
+        for batch in reader.batches(["id", "label"]):
+            keep()
+            known = dict(zip(batch["id"].to_pylist(), batch["label"].is_valid().to_pylist(), strict=True))
+            with writing(engine) as c:
+                _delete(c, archive.model, known)
     with writing(engine) as c:
         c.execute(update(archives).where(archives.c.id == archive.id).values(removed_at=now))
-
-
-def check(archive: Archive) -> None:
-    """Raises ArchiveError unless the file is there, byte for byte."""
-    try:
-        found = _digest(Path(archive.path))
-    except OSError as error:
-        raise ArchiveError(f"The archive {archive.path} cannot be read ({error.strerror}); put it back to where it was.") from error
-    if found != archive.digest:
-        raise ArchiveError(f"The archive {archive.path} was changed or damaged: its digest is wrong. Restore it from a copy.")
-
-
-def read_archive(archive: Archive, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """The rows of the file in the order of their time, some thousand at a time."""
-    with pq.ParquetFile(archive.path) as file:
-        yield from file.iter_batches(batch_size=AT_ONCE, columns=columns)
 
 
 # ---------------------------------------------------------------------------------------------- the file
@@ -131,7 +76,7 @@ def _write(engine: Engine, day: RawDay, folder: Path, keep: Callable[[], None]) 
         rows, known = _write_rows(engine, day, draft, keep)
         if not rows:
             return None
-        digest = _digest(draft)
+        digest = digest_of(draft)
         # The digest in the name keeps two processes with different rows from overwriting each other's file.
         path = (place / f"{day.day:%Y-%m-%d}-{digest[:12]}.parquet").resolve()
         size = draft.stat().st_size
@@ -186,11 +131,6 @@ def _delete(c: Connection, model: str, known: dict[str, bool]) -> None:
 def _folder_name(name: str) -> str:
     """The name of a model or version as that of a folder, whatever signs it has."""
     return quote(name, safe="").replace(".", "%2E", 1) if name.startswith(".") else quote(name, safe="")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(folder: Path) -> None:

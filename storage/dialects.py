@@ -5,9 +5,26 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, Table, Text, and_, any_, case, cast, column, func, literal, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Float,
+    Table,
+    Text,
+    and_,
+    any_,
+    case,
+    cast,
+    column,
+    extract,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -49,6 +66,12 @@ def as_number(c: Connection, text: ColumnElement[str]) -> ColumnElement[float | 
         return case((text.regexp_match(r"^-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,2})?$"), cast(text, Float)))
     kind = case((func.json_valid(text) == 1, func.json_type(text)))
     return case((and_(kind.in_(["integer", "real"]), func.length(text) <= 64), cast(text, Float)))
+
+
+def epoch_seconds(c: Connection, at: ColumnElement[datetime]) -> ColumnElement[int]:
+    """The whole seconds from 1970 to a time."""
+    seconds = extract("epoch", at)
+    return cast(func.floor(seconds), BigInteger) if is_postgresql(c) else seconds
 
 
 def one_at_a_time(c: Connection, name: str) -> None:

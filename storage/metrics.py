@@ -55,7 +55,7 @@ def latest_points(
     if window_seconds is not None:
         found = found.where(one.c.window_seconds == window_seconds)
     found = found.order_by(*(metrics.c[column] for column in SERIES))
-    return [_point(row) for row in c.execute(found)]
+    return [point_of(row) for row in c.execute(found)]
 
 
 def read_points(
@@ -78,17 +78,26 @@ def read_points(
     wanted = {"model": model, "version": version, "feature": feature, "segment": segment, "window_seconds": window_seconds}
     query = query.where(*(metrics.c[name] == value for name, value in wanted.items() if value is not None))
     query = query.order_by(metrics.c.at.desc(), metrics.c.id.desc()).limit(limit)
-    return [_point(row) for row in reversed(c.execute(query).all())]
+    return [point_of(row) for row in reversed(c.execute(query).all())]
 
 
 def points_at(
-    c: Connection, times: Collection[datetime], *, names: Collection[str], model: str, version: str, role: str, window_seconds: int
+    c: Connection,
+    times: Collection[datetime],
+    *,
+    names: Collection[str],
+    model: str,
+    version: str,
+    role: str,
+    window_seconds: int,
+    segment: str | None = "",
 ) -> list[MetricPoint]:
-    """The points of a version over windows of one length that end at any of ``times``, by time."""
+    """The points of a version over windows of one length that end at any of ``times``, by time; None for all segments."""
     query = select(*_COLUMNS).where(metrics.c.at.in_(list(times)), metrics.c.name.in_(list(names)))
-    wanted = {"model": model, "version": version, "role": role, "segment": "", "window_seconds": window_seconds}
-    query = query.where(*(metrics.c[name] == value for name, value in wanted.items())).order_by(metrics.c.at, metrics.c.id)
-    return [_point(row) for row in c.execute(query)]
+    wanted = {"model": model, "version": version, "role": role, "segment": segment, "window_seconds": window_seconds}
+    query = query.where(*(metrics.c[name] == value for name, value in wanted.items() if value is not None))
+    query = query.order_by(metrics.c.at, metrics.c.id)
+    return [point_of(row) for row in c.execute(query)]
 
 
 def window_lengths(c: Connection, model: str, names: Collection[str]) -> list[int]:
@@ -146,7 +155,8 @@ def _row(point: MetricPoint) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values_of(point).items()}
 
 
-def _point(row: Iterable[Any]) -> MetricPoint:
+def point_of(row: Iterable[Any]) -> MetricPoint:
+    """A point from a row with the columns of one, in the order of its fields."""
     values = dict(zip(_FIELDS, row, strict=True))  # a mapping of SQLAlchemy's would cost as much as the rest of a read
     values["verdict"] = Verdict(values["verdict"])
     return MetricPoint(**values)

@@ -8,14 +8,17 @@ database when it is counted here, or its writer counts it afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from operator import itemgetter
+from pathlib import Path
 
+import pyarrow as pa
 from sqlalchemy import Connection, Engine, delete, select, text, tuple_, update
 
-from storage.archive import check, list_archives, read_archive
+from storage.archived import Archive, ArchiveReader, list_archives, open_archives
 from storage.compaction import Part, compact
 from storage.dialects import among, is_postgresql, one_at_a_time
 from storage.engine import writing
@@ -96,15 +99,19 @@ def recompute_day(
     from_archives: bool,
     bucket_seconds: int,
     segments: SegmentFields = NO_SEGMENTS,
+    scratch: Path | None = None,
 ) -> Recount:
-    """Counts the day again. Raises DayIncomplete, ArchiveError, UnknownVersion, MisfitRows; the old counts stand then."""
+    """Counts the day again. Raises DayIncomplete, ArchiveError, UnknownVersion, MisfitRows; the old counts stand then.
+
+    ``scratch`` is a folder for what reading the archives does not hold in memory (``storage.archived``).
+    """
     with writing(engine) as c:
         one_at_a_time(c, "compaction")  # before the table, in the order in which compaction takes the two
         if segments.names:
             one_writer(c, model)  # before the table too: who adds a value writes counts next
         if is_postgresql(c):
             c.execute(text("LOCK TABLE rollups IN EXCLUSIVE MODE"))
-        chunks = _chunks(c, model, version, day, bucket_seconds, from_archives)
+        kept = _archives_of(c, model, version, day, bucket_seconds, from_archives)
         c.execute(
             delete(rollups).where(
                 rollups.c.model == model,
@@ -113,11 +120,15 @@ def recompute_day(
                 rollups.c.start < day + timedelta(seconds=DAY),
             )
         )
-        return _count(c, model, version, day, chunks, bucket_seconds, segments)
+        with open_archives(kept, scratch) if kept else nullcontext() as reader:
+            chunks = _chunks(c, model, version, day, bucket_seconds, reader)
+            return _count(c, model, version, day, chunks, bucket_seconds, segments)
 
 
+Labelling = tuple[str | None, datetime | None]
+"""A label and when it came; both are None without one."""
 Row = tuple[PredictionRow, str | None, datetime | None]
-"""A prediction with its label and when that came; both are None without a label."""
+"""A prediction with its labelling."""
 
 
 def _count(
@@ -163,20 +174,22 @@ def _labelled(found: Row) -> Labelled | None:
 # ---------------------------------------------------------------------------------------------- the rows
 
 
-def _chunks(
-    c: Connection, model: str, version: str, day: datetime, bucket_seconds: int, from_archives: bool
-) -> Iterator[list[Row]]:
-    """The rows of the buckets that begin in the day. Raises DayIncomplete, ArchiveError before the first."""
-    kept = [archive for archive in list_archives(c, model=model, version=version) if archive.day == day]
+def _archives_of(c: Connection, model: str, version: str, day: datetime, bucket_seconds: int, from_archives: bool) -> list[Archive]:
+    """The archives that may have rows of the buckets that begin in the day. Raises DayIncomplete."""
+    end = _ends(day, bucket_seconds)[1]
+    kept = [archive for archive in list_archives(c, model=model, version=version) if day <= archive.day < end]
     name = f"{model} {version}, {day:%Y-%m-%d}"
     if any(not archive.path for archive in kept):
         raise DayIncomplete(f"{name}: predictions were pruned and cannot be counted again.")
     if kept and not from_archives:
         raise DayIncomplete(f"{name}: predictions are in archives; add --from-archives.")
-    for archive in kept:
-        check(archive)
+    return kept
+
+
+def _ends(day: datetime, bucket_seconds: int) -> tuple[datetime, datetime]:
+    """Where the first bucket begins that begins in the day, and where the last one ends."""
     first, last = (_first_bucket(at, bucket_seconds) for at in (day, day + timedelta(seconds=DAY)))
-    return _all_chunks(c, model, version, first, last, kept)
+    return first, last
 
 
 def _first_bucket(at: datetime, seconds: int) -> datetime:
@@ -184,20 +197,29 @@ def _first_bucket(at: datetime, seconds: int) -> datetime:
     return start if start == at else start + timedelta(seconds=seconds)
 
 
-def _all_chunks(
-    c: Connection, model: str, version: str, start: datetime, end: datetime, kept: Sequence[Any]
+def _chunks(
+    c: Connection, model: str, version: str, day: datetime, bucket_seconds: int, reader: ArchiveReader | None
 ) -> Iterator[list[Row]]:
-    """First what is in the database, then the archives, newest first; an id that came before is left out."""
-    seen: set[str] = set()
+    """First what is in the database, then the archives; a prediction that is in both is counted once."""
+    start, end = _ends(day, bucket_seconds)
     for chunk in _stored(c, model, version, start, end):
-        if kept:
-            seen.update(row.id for row, _, _ in chunk)
-        yield chunk
-    for archive in reversed(kept):
-        for batch in read_archive(archive):
-            found = {values["id"]: values for values in batch.to_pylist() if values["id"] not in seen}
-            seen.update(found)
-            yield _archived(c, model, found)
+        yield _come_back(reader, chunk) if reader else chunk
+    if reader:
+        for batch in reader.batches([*_NAMES, "label", "label_received_at"], start, end):
+            yield _archived(c, model, batch)
+
+
+def _come_back(reader: ArchiveReader, chunk: list[Row]) -> list[Row]:
+    """Rows of the database, some of which may have come back after they were archived: with the label they had then."""
+    ids = [row.id for row, _, _ in chunk]
+    reader.leave_out(ids)
+    known = reader.labels(ids)
+    return [(row, *_first_label((label, at), known.get(row.id, (None, None)))) for row, label, at in chunk]
+
+
+def _first_label(*labels: Labelling) -> Labelling:
+    """The one that came first: any further label of a prediction is a duplicate."""
+    return min((known for known in labels if known[1] is not None), key=itemgetter(1), default=(None, None))
 
 
 def _stored(c: Connection, model: str, version: str, start: datetime, end: datetime) -> Iterator[list[Row]]:
@@ -216,17 +238,14 @@ def _stored(c: Connection, model: str, version: str, start: datetime, end: datet
         after, last_id = rows[-1].at, rows[-1].id
 
 
-def _archived(c: Connection, model: str, found: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def _archived(c: Connection, model: str, batch: pa.RecordBatch) -> list[Row]:
     """The rows of a file. A label that came when its prediction had been archived is counted now, and from now on."""
-    late = _labels(c, model, [row_id for row_id, values in found.items() if values["label"] is None], only_counted=False)
+    values = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    rows = [(PredictionRow(**dict(zip(_NAMES, row, strict=False))), *row[-2:]) for row in values]
+    late = _labels(c, model, [row.id for row, label, _ in rows if label is None], only_counted=False)
     if late:
         c.execute(update(labels).where(labels.c.model == model, among(c, labels.c.prediction_id, late)).values(counted=True))
-    rows: list[Row] = []
-    for row_id, values in found.items():
-        label = (values["label"], values["label_received_at"])
-        row = PredictionRow(**{name: values[name] for name in _NAMES})
-        rows.append((row, *late.get(row_id, label)))
-    return rows
+    return [(row, *late.get(row.id, (label, at))) for row, label, at in rows]
 
 
 def _labels(c: Connection, model: str, ids: Sequence[str], *, only_counted: bool) -> dict[str, tuple[str, datetime]]:

@@ -142,6 +142,11 @@ class Settings(BaseSettings):
     def models_folder(self) -> Path:
         return self.home / "models"
 
+    @property
+    def scratch_folder(self) -> Path:
+        """Where work that does not fit into memory goes for a while."""
+        return self.home / "scratch"
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -13,8 +13,10 @@ from sqlalchemy import Engine, delete, func, select
 from cli.session import now
 from storage import audit
 from storage.engine import reading, writing
+from storage.metrics import write_points
+from storage.records import MetricPoint
 from storage.resolution import DAY, floor_time
-from storage.schema import predictions, rollups
+from storage.schema import metrics, predictions, rollups
 from tests.factories import make_prediction_rows, record, register_model
 from tests.integration.cli.conftest import Run
 
@@ -83,12 +85,29 @@ def test_a_budget_takes_the_oldest_days(on_database: Run, churn: Engine) -> None
     assert rows(churn) == 400
 
 
+def test_points_are_thinned_only_when_told_twice(on_database: Run, engine: Engine) -> None:
+    start = moment(20)
+    with writing(engine) as c:
+        write_points(c, [MetricPoint(at=start + timedelta(minutes=n), name="n", value=1.0, window_seconds=300) for n in range(101)])
+
+    shown = on_database("db", "prune", "--points")
+    done = json.loads(on_database("db", "prune", "--points", "--yes", "--json").out)
+    again = json.loads(on_database("db", "prune", "--points", "--yes", "--json").out)
+
+    assert shown.out == "80 points would be deleted; add --yes to do it.\n"
+    assert (done, again["points"]) == ({"points": 80, "dry_run": False}, 0)
+    with reading(engine) as c:
+        assert c.scalar(select(func.count()).select_from(metrics)) == 21
+        assert sorted(entry.details["points"] for entry in audit.entries(c)) == [0, 80]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["prune"], "Name one of --older-than and --max-bytes."),
-        (["prune", "--older-than", "1d", "--max-bytes", "1GB"], "Name one of --older-than and --max-bytes."),
+        (["prune"], "Name one of --older-than, --max-bytes and --points."),
+        (["prune", "--older-than", "1d", "--max-bytes", "1GB"], "Name one of --older-than, --max-bytes and --points."),
         (["prune", "--max-bytes", "much"], "is not a size"),
+        (["prune", "--points", "--model", "churn"], "--points looks at all models"),
         (["archive", "--older-than", "soon"], "is not a duration"),
         (["recompute", "--version", "1"], "--version needs --model."),
     ],

@@ -10,15 +10,16 @@ from sqlalchemy import Engine, func, select, update
 
 from collector.settings import CollectorSettings
 from storage import rollups
-from storage.archive import list_archives
+from storage.archived import list_archives
 from storage.engine import reading, writing
-from storage.records import Layout
-from storage.resolution import WindowTooFine
+from storage.metrics import write_points
+from storage.records import Layout, MetricPoint
+from storage.resolution import DAY, WindowTooFine, floor_time
 from storage.retention import sole_keeper
 from storage.rollups import load_layout
+from storage.schema import metrics, versions
 from storage.schema import predictions as table
 from storage.schema import rollups as counts
-from storage.schema import versions
 from storage.settings import SettingsError
 from tests.factories import NOW
 from tests.integration.collector.test_jobs import Bench
@@ -128,6 +129,28 @@ def test_old_predictions_are_archived_and_their_counts_stay(engine: Engine, data
         assert rollups.read_predictions(c, layout_of(engine), "1", NOW, NOW + 6 * HOUR).rows == 720
     assert [archive.rows for archive in files] == [720]
     assert Path(files[0].path).parent == (home / "archive" / "churn" / "1").resolve()
+
+
+def test_points_are_thinned_as_they_come_of_an_age(engine: Engine, bench: Bench) -> None:
+    minutes = range(-9, 1450)
+    midnight = floor_time(NOW, DAY)
+    with writing(engine) as c:
+        write_points(c, [MetricPoint(at=midnight + timedelta(minutes=n), name="n", value=1.0, window_seconds=300) for n in minutes])
+    of_day = select(func.count()).where(metrics.c.at > midnight, metrics.c.at <= midnight + timedelta(days=1))
+    found = []
+
+    for days in (7, 9, 32, 92):
+        bench.run(midnight + timedelta(days=days), "retention")
+        found.append(number(engine, of_day))
+
+    assert found == [1440, 288, 24, 1]
+
+
+def test_points_that_jobs_look_up_again_are_never_thinned(database_url: str, home: Path) -> None:
+    plain, longer = settings_for(database_url, home), settings_for(database_url, home, windows="5m,7d")
+
+    assert plain.point_ages.every == timedelta(days=7)
+    assert longer.point_ages.every > 3 * timedelta(days=7)
 
 
 def test_a_budget_prunes_without_archives_where_they_are_off(engine: Engine, database_url: str, home: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from collector.metrics import Exporter
 from collector.settings import CollectorSettings
 from storage import deployments, references
 from storage.engine import writing
-from storage.records import ModelReference, PredictionRow, ReferenceKind, Verdict
+from storage.metrics import write_points
+from storage.records import MetricPoint, ModelReference, PredictionRow, ReferenceKind, Verdict
 from storage.schema import metrics
 from tests.factories import NOW
 from tests.integration.collector.test_jobs import Bench
@@ -86,6 +89,91 @@ def test_each_segment_has_its_service_and_quality(bench: Bench, settings: Collec
     (coverage,) = bench.points("label_coverage", segment="plan=paid")
     assert coverage.value == 0.5
     assert [point.segment for point in bench.points("drift_psi")] == []
+
+
+@pytest.fixture
+def labelled(engine: Engine, settings: CollectorSettings) -> Bench:
+    """A model whose reference has labels, so that its performance can be estimated."""
+    with writing(engine) as c:
+        register(c, labelled=True)
+        deployments.promote(c, "churn", "1", actor="ana", reason="first", now=NOW - timedelta(days=1))
+    return Bench(engine, settings)
+
+
+def test_each_segment_has_estimates_and_the_spread_of_its_scores(labelled: Bench, settings: CollectorSettings) -> None:
+    traffic(labelled, settings, NOW - 5 * MINUTE)
+
+    labelled.run(NOW + timedelta(seconds=6), JOB)
+
+    estimates = {point.segment: point for point in labelled.points("estimated_accuracy")}
+    assert set(estimates) == {"country=de", "country=fr", "country=us", "plan=free", "plan=paid"}
+    fr = estimates["country=fr"]
+    assert (fr.n_current, fr.threshold, fr.verdict) == (500, None, Verdict.OK)
+    assert fr.lower is not None
+    assert fr.upper is not None
+    assert fr.value is not None
+    assert 0.5 < fr.lower < fr.value < fr.upper <= 1
+    assert {point.segment for point in labelled.points("prediction_mean")} == set(estimates)
+    assert {point.segment for point in labelled.points("prediction_std")} == set(estimates)
+
+
+def store(bench: Bench, name: str, value: float, segment: str, back: int = 0, **changes: object) -> None:
+    """A point of a window of five minutes that ended so many windows ago, with 500 rows."""
+    point = MetricPoint(
+        at=NOW - back * 5 * MINUTE,
+        name=name,
+        value=value,
+        model="churn",
+        version="1",
+        segment=segment,
+        window_seconds=300,
+        lower=value - 0.01,
+        upper=value + 0.01,
+        n_current=500,
+    )
+    with writing(bench.engine) as c:
+        write_points(c, [replace(point, **changes)])  # type: ignore[arg-type]
+
+
+def test_an_estimate_is_refused_for_the_segment_whose_record_is_bad(labelled: Bench, settings: CollectorSettings) -> None:
+    for back in range(1, 7):
+        for segment, realised in (("country=fr", 0.5), ("country=de", 0.9)):
+            store(labelled, "estimated_accuracy", 0.9, segment, back)
+            store(labelled, "accuracy", realised, segment, back)
+    traffic(labelled, settings, NOW - 5 * MINUTE)
+
+    labelled.run(NOW + timedelta(seconds=6), JOB)
+
+    newest = {point.segment: point for point in labelled.points("estimated_accuracy") if point.at == NOW}
+    assert (newest["country=fr"].verdict, newest["country=de"].verdict) == (Verdict.INSUFFICIENT, Verdict.OK)
+    assert newest["country=fr"].basis == "was off by +0.4 on average in 6 windows whose labels came"
+
+
+def test_what_refused_the_estimate_of_all_rows_refuses_those_of_segments(labelled: Bench, settings: CollectorSettings) -> None:
+    traffic(labelled, settings, NOW - 5 * MINUTE)
+    store(labelled, "estimated_accuracy", 0.9, "", verdict=Verdict.INSUFFICIENT, basis="concept drift in some window")
+
+    labelled.run(NOW + timedelta(seconds=6), JOB)
+
+    found = labelled.points("estimated_accuracy", segment="country=de")
+    assert [(point.verdict, point.basis) for point in found] == [
+        (Verdict.INSUFFICIENT, "of all rows: concept drift in some window")
+    ]
+
+
+def test_one_worst_segment_per_version_is_exported(bench: Bench, settings: CollectorSettings) -> None:
+    sent = traffic(bench, settings, NOW - 5 * MINUTE)
+    for country, right in (("de", 0.9), ("fr", 0.6), ("us", 0.9)):
+        label_country(bench, settings, sent, country, right, NOW)
+    bench.run(NOW + timedelta(seconds=6), JOB)
+    exporter = Exporter(engine=bench.engine, settings=settings, job_names=[], clock=lambda: NOW + 30 * MINUTE)
+
+    families = {family.name: family.samples for family in exporter.collect()}
+
+    (gap,), (detected,) = families["model_worst_segment_gap"], families["model_worst_segment_detected"]
+    (worst,) = bench.points("segment_gap", segment="")
+    assert gap.labels == detected.labels == {"model": "churn", "version": "1", "segment": worst.basis.partition(",")[0]}
+    assert (gap.value, detected.value) == (worst.value, 1)
 
 
 def test_late_labels_bring_earlier_windows_up_to_date_once(bench: Bench, settings: CollectorSettings) -> None:

@@ -16,7 +16,8 @@ import pytest
 from sqlalchemy import Engine, func, select, text, update
 
 from storage import archive as archiving
-from storage.archive import Archive, ArchiveError, archive_day, list_archives, remove_archived, unfinished
+from storage.archive import archive_day, remove_archived
+from storage.archived import Archive, ArchiveError, list_archives, unfinished
 from storage.engine import reading, writing
 from storage.labels import record_labels
 from storage.records import Label, Layout
@@ -218,7 +219,8 @@ LIMITED = """
 import resource, signal, sys
 from datetime import datetime
 from pathlib import Path
-from storage.archive import ArchiveError, archive_day
+from storage.archive import archive_day
+from storage.archived import ArchiveError
 from storage.engine import create_engine, reading
 from storage.retention import raw_days
 
@@ -251,13 +253,14 @@ DIES = """
 import os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from storage import archive
+from storage import archive, archived
 from storage.engine import create_engine, reading
 from storage.retention import raw_days
 
 url, folder, now, place, passes = sys.argv[1], Path(sys.argv[2]), datetime.fromisoformat(sys.argv[3]), sys.argv[4], int(sys.argv[5])
-archive.AT_ONCE = 20
-real = getattr(archive, place)
+archive.AT_ONCE = archived.AT_ONCE = 20
+module = archive if hasattr(archive, place) else archived
+real = getattr(module, place)
 
 def dying(*arguments, **options):
     global passes
@@ -266,7 +269,7 @@ def dying(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments, **options)
 
-setattr(archive, place, dying)
+setattr(module, place, dying)
 engine = create_engine(url)
 with reading(engine) as c:
     found = raw_days(c, before=now)
@@ -277,7 +280,7 @@ for day in found:
 
 @pytest.mark.parametrize(
     ("place", "passes"),
-    [("_write_rows", 2), ("_digest", 1), ("_sync", 2), ("remove_archived", 1), ("_delete", 1), ("_delete", 3), ("check", 2)],
+    [("_write_rows", 2), ("digest_of", 1), ("_sync", 2), ("remove_archived", 1), ("_delete", 1), ("_delete", 3), ("check", 2)],
 )
 def test_a_kill_anywhere_loses_no_row_and_the_next_run_finishes(
     engine: Engine, database_url: str, layout: Layout, tmp_path: Path, place: str, passes: int
@@ -309,6 +312,66 @@ def test_pruned_days_are_noted_and_only_their_rows_go(engine: Engine, layout: La
         noted = list_archives(c)
         assert read_predictions(c, layout, "1", MIDNIGHT, LATER).rows > 0
     assert [(note.path, note.rows, note.day) for note in noted] == [("", first.rows, MIDNIGHT)]
+
+
+DIES_PRUNING = """
+import os, signal, sys
+from datetime import datetime
+from storage import retention
+from storage.engine import create_engine, reading
+
+url, now, place, passes = sys.argv[1], datetime.fromisoformat(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+retention.AT_ONCE = 20
+
+def die_when_due():
+    global passes
+    passes -= 1
+    if not passes:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def before_commit(*arguments):
+    number = real(*arguments)
+    die_when_due()
+    return number
+
+real = retention._note_deleted
+if place == "before_commit":
+    retention._note_deleted = before_commit
+engine = create_engine(url)
+with reading(engine) as c:
+    found = retention.raw_days(c, before=now)
+for day in found:
+    retention.prune_day(engine, day, now=now, keep=die_when_due if place == "after_commit" else lambda: None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "passes", "deleted"),
+    [("before_commit", 1, 0), ("before_commit", 3, 40), ("after_commit", 1, 0), ("after_commit", 2, 20), ("after_commit", 4, 60)],
+)
+def test_a_kill_while_pruning_leaves_each_row_whole_or_noted_as_gone_and_the_next_run_finishes(
+    engine: Engine, database_url: str, layout: Layout, place: str, passes: int, deleted: int
+) -> None:
+    with reading(engine) as c:
+        before = read_predictions(c, layout, "1", MIDNIGHT, LATER).rows, read_labels(c, layout, "1", MIDNIGHT, LATER).rows
+    killed = subprocess.run([sys.executable, "-c", DIES_PRUNING, database_url, LATER.isoformat(), place, str(passes)], timeout=120)
+    left = stored_ids(engine)
+    with reading(engine) as c:
+        noted = sum(note.rows for note in list_archives(c))
+        labelled = set(c.scalars(select(labels.c.prediction_id)))
+
+    for day in days(engine):
+        prune_day(engine, day, now=LATER, keep=nothing)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert (600 - len(left), noted) == (deleted, deleted)
+    assert labelled == {row for row in left if int(row[1:]) % 3 == 0}
+    assert stored_ids(engine) == set()
+    with reading(engine) as c:
+        assert c.scalar(select(func.count()).select_from(labels)) == 0
+        assert (sum(note.rows for note in list_archives(c)), sum(note.labels for note in list_archives(c))) == (600, 200)
+        after = read_predictions(c, layout, "1", MIDNIGHT, LATER).rows, read_labels(c, layout, "1", MIDNIGHT, LATER).rows
+    assert after == before
 
 
 def test_a_budget_takes_the_oldest_days_and_no_more() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +14,8 @@ import pytest
 from sqlalchemy import Engine, delete, func, select, update
 
 from storage import rollups
-from storage.archive import archive_day, list_archives
+from storage.archive import archive_day
+from storage.archived import ArchiveError, list_archives
 from storage.compaction import compact, loose_parts
 from storage.engine import reading, writing
 from storage.labels import record_labels
@@ -177,6 +181,100 @@ def test_labels_that_came_after_the_archive_are_counted_from_now_on(engine: Engi
             assert rollups.read_labels(c, layout, "1", MIDNIGHT, MIDNIGHT + timedelta(days=1)).rows == before + len(late)
 
 
+def archive_all(engine: Engine, folder: Path) -> list[str]:
+    """Every day into a file; returns their paths, oldest first."""
+    with reading(engine) as c:
+        days = raw_days(c, before=LATER)
+    made = [archive_day(engine, day, folder, now=LATER, keep=nothing) for day in days]
+    return [archive.path for archive in made if archive]
+
+
+def test_a_row_that_came_back_without_its_label_is_counted_with_the_one_in_the_archive(
+    engine: Engine, layout: Layout, tmp_path: Path
+) -> None:
+    before = counts(engine, layout)
+    with reading(engine) as c:
+        rows = [make_prediction_row(0, **row) for row in c.execute(select(predictions)).mappings()]
+    archive_all(engine, tmp_path)
+    with writing(engine) as c:
+        record(c, rows[::3], writer="late")
+
+    recompute(engine, from_archives=True)
+
+    assert_same(counts(engine, layout), before)
+
+
+def test_a_second_label_of_an_archived_prediction_is_a_duplicate(engine: Engine, layout: Layout, tmp_path: Path) -> None:
+    before = counts(engine, layout)
+    archive_all(engine, tmp_path)
+    with writing(engine) as c:
+        other = [Label(prediction_id=f"p{number}", label="maybe", at=LATER) for number in range(300)]
+        record_labels(c, "churn", other, LayoutLookup(c), writer="api", bucket_seconds=60, now=LATER)
+
+    recompute(engine, from_archives=True)
+
+    assert_same(counts(engine, layout), before)
+
+
+def test_a_prediction_in_two_archives_is_counted_once_with_the_label_of_either(
+    engine: Engine, layout: Layout, tmp_path: Path
+) -> None:
+    with reading(engine) as c:
+        rows = [make_prediction_row(0, **row) for row in c.execute(select(predictions)).mappings()]
+    archive_all(engine, tmp_path)
+    with writing(engine) as c:
+        record(c, rows, writer="late")
+        label(c, [row.id for row in rows if int(row.id[1:]) >= 300], at=LATER)
+    archive_all(engine, tmp_path)
+
+    recompute(engine, from_archives=True)
+
+    live = [row for row in rows if row.role != Role.SHADOW]
+    with reading(engine) as c:
+        assert len(list_archives(c)) == 2 * DAYS
+        assert rollups.read_predictions(c, layout, "1", MIDNIGHT, LATER).rows == len(live)
+        assert rollups.read_labels(c, layout, "1", MIDNIGHT, LATER).rows == sum(row.status == "ok" for row in live)
+
+
+@pytest.mark.parametrize("bucket_seconds", [7, 300])
+def test_archives_of_several_days_give_what_their_rows_give_at_any_width(
+    engine: Engine, layout: Layout, tmp_path: Path, bucket_seconds: int
+) -> None:
+    recompute(engine, bucket_seconds=bucket_seconds)
+    from_rows = stored(engine)
+    archive_all(engine, tmp_path)
+
+    recompute(engine, from_archives=True, bucket_seconds=bucket_seconds)
+
+    assert stored(engine) == from_rows
+
+
+def stored(engine: Engine) -> list[tuple[object, ...]]:
+    """Every rollup, but for the sums of floats, which depend on their order in the last digit."""
+    columns = [column for column in table.c if column.name != "moments"]
+    with reading(engine) as c:
+        return [tuple(row) for row in c.execute(select(*columns).order_by(*table.primary_key.columns))]
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_a_file_that_is_not_as_it_was_is_named_and_the_counts_stand(
+    engine: Engine, layout: Layout, tmp_path: Path, damage: str
+) -> None:
+    before = counts(engine, layout)
+    first, second = map(Path, archive_all(engine, tmp_path))
+    if damage == "missing":
+        second.unlink()
+    else:
+        second.write_bytes(second.read_bytes()[:-9])
+
+    recompute_day(engine, "churn", "1", MIDNIGHT, from_archives=True, bucket_seconds=60)
+    with pytest.raises(ArchiveError, match=rf"^The archive {second} (cannot be read|was changed)"):
+        recompute_day(engine, "churn", "1", MIDNIGHT + timedelta(days=1), from_archives=True, bucket_seconds=60)
+
+    assert first.exists()
+    assert_same(counts(engine, layout), before)
+
+
 def test_days_without_all_their_rows_are_left_as_they_are(engine: Engine, layout: Layout, tmp_path: Path) -> None:
     before = counts(engine, layout)
     with reading(engine) as c:
@@ -210,6 +308,64 @@ def test_another_width_gives_the_same_days(engine: Engine, layout: Layout, bucke
             for role in (Role.CHAMPION, Role.CHALLENGER, Role.SHADOW)
         ]
     assert_same(found, before)
+
+
+DIES = """
+import os, signal, sys
+from datetime import datetime
+from storage import archived, recompute
+from storage.engine import create_engine, reading
+
+url, start, end, place, passes = sys.argv[1], *map(datetime.fromisoformat, sys.argv[2:4]), sys.argv[4], int(sys.argv[5])
+recompute._AT_ONCE = archived.AT_ONCE = 50
+real = getattr(recompute, place)
+
+def dying(*arguments, **options):
+    global passes
+    found = real(*arguments, **options)
+    passes -= 1
+    if not passes:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return found
+
+setattr(recompute, place, dying)
+engine = create_engine(url)
+with reading(engine) as c:
+    days = recompute.days_to_recompute(c, start, end)
+for model, version, day in days:
+    recompute.recompute_day(engine, model, version, day, from_archives=True, bucket_seconds=60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "passes"), [("_archives_of", 2), ("count_rows", 6), ("count_pairs", 3), ("compact", 2), ("recompute_day", 1)]
+)
+def test_a_kill_anywhere_counts_nothing_twice_and_the_next_run_finishes(
+    engine: Engine, database_url: str, layout: Layout, tmp_path: Path, place: str, passes: int
+) -> None:
+    before = counts(engine, layout)
+    with reading(engine) as c:
+        first = raw_days(c, before=LATER)[0]
+        late = c.scalars(
+            select(predictions.c.id).where(predictions.c.at < MIDNIGHT + timedelta(days=1), predictions.c.status == "ok")
+        )
+        unlabelled = sorted(set(late) - set(c.scalars(select(labels.c.prediction_id))))
+    archive_day(engine, first, tmp_path, now=LATER, keep=nothing)
+    with writing(engine) as c:
+        label(c, unlabelled, at=LATER)  # counted by whichever run gets to its end
+    command = [sys.executable, "-c", DIES, database_url, MIDNIGHT.isoformat(), LATER.isoformat(), place, str(passes)]
+
+    killed = subprocess.run(command, timeout=120)
+    in_between = counts(engine, layout)
+    recompute(engine, from_archives=True)
+    once = counts(engine, layout)
+    recompute(engine, from_archives=True)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert [rows.rows for rows, _ in in_between] == [rows.rows for rows, _ in before]
+    assert [rows.rows for rows, _ in once] == [rows.rows for rows, _ in before]
+    assert sum(known.rows for _, known in once[-3:]) == sum(known.rows for _, known in before[-3:]) + len(unlabelled)
+    assert_same(counts(engine, layout), once)
 
 
 WRITES = """
