@@ -158,7 +158,7 @@ def _recompute_one(
     left: list[str],
 ) -> None:
     from storage.archived import ArchiveError
-    from storage.predictions import MisfitRows
+    from storage.counting import MisfitRows
     from storage.recompute import DayIncomplete, recompute_day
 
     try:

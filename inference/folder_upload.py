@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gc
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +22,12 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from inference import log_record, spool_folder
 from inference.failpoints import reach
 from inference.log_record import BadRecord, LogRecord
-from inference.segments import Frame
 from inference.spool_reader import READ_BYTES, WRITER_CHECK_SECONDS, Batch, Position, SpoolReader, quarantine_folder
 from storage.batches import PredictionBatch
+from storage.counting import MisfitRows
 from storage.engine import DatabaseUnavailable, first_line, reading, writing
 from storage.migrate import SchemaMismatch, require_current
-from storage.predictions import ROWS_AT_ONCE, MisfitRows, RecordReceipt, UnknownVersion, record_batches
+from storage.predictions import RecordReceipt, UnknownVersion, record_batches
 from storage.records import Layout, PredictionRow
 from storage.registry import LayoutLookup
 from storage.segment_fields import NO_SEGMENTS, SegmentFields
@@ -34,6 +35,10 @@ from storage.spools import load_position, save_position
 
 PATIENCE = 30
 """Failures without one success, none of them the plain fault of a row, after which the database is to blame."""
+
+
+BYTES_AT_ONCE = 256 * 1024
+"""Of records, some 800 rows of 20 features: what is made of them stays in the processor's cache from one step to the next."""
 
 
 class Hindered(Exception):
@@ -141,13 +146,13 @@ class FolderUpload:
 
     def _store(self, batch: Batch, now: datetime, tally: Tally) -> None:
         try:
-            self._commit(batch, _pieces(batch.frames), now, tally)
+            self._commit(batch, _pieces(batch), now, tally)
         except Exception as error:
             if not _may_be_a_row(error):
                 raise
             require_current(self._engine)
             rejected = []
-            for piece in _pieces(batch.frames, rows_at_once=sys.maxsize):  # one, or none where there are no frames
+            for piece in _pieces(batch, bytes_at_once=sys.maxsize):  # one, or none where there are no records
                 rejected += piece.rejected + self._isolate(piece.rows, tally)
             self._commit(batch, [_Piece(rows=log_record.batch([]), rejected=rejected)], now, tally)
 
@@ -225,40 +230,48 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _pieces(frames: Sequence[Frame], rows_at_once: int = ROWS_AT_ONCE) -> Iterator[_Piece]:
-    """What the frames hold, about so many rows at a time; a record is not divided."""
-    records: list[LogRecord] = []
-    rejected: list[Rejected] = []
-    rows = 0
-    for frame in frames:
+def _pieces(batch: Batch, bytes_at_once: int = BYTES_AT_ONCE) -> Iterator[_Piece]:
+    """What the records of a batch hold, about so many bytes of them at a time; a record is not divided."""
+    start = 0
+    while start < len(batch.starts):
+        end = bisect_left(batch.starts, batch.starts[start] + bytes_at_once, lo=start + 1)
+        yield _piece(batch.payloads[start:end], batch.starts[start:end])
+        start = end
+
+
+def _piece(payloads: Sequence[bytes], starts: Sequence[int]) -> _Piece:
+    try:
+        return _Piece(rows=log_record.read(payloads), rejected=[])
+    except BadRecord:
+        records: list[LogRecord] = []
+        rejected: list[Rejected] = []
+    for payload, start in zip(payloads, starts, strict=True):
         try:
-            record = log_record.decode(frame.payload)
+            records.append(log_record.decode(payload))
         except BadRecord as error:
-            text = base64.b64encode(frame.payload).decode()
-            rejected.append(Rejected(reason=str(error), offset=frame.start, record=text))
-            continue
-        records.append(record)
-        rows += len(record.ids)
-        if rows >= rows_at_once:
-            yield _Piece(rows=log_record.batch(records), rejected=rejected)
-            records, rejected, rows = [], [], 0
-    if records or rejected:
-        yield _Piece(rows=log_record.batch(records), rejected=rejected)
+            rejected.append(Rejected(reason=str(error), offset=start, record=base64.b64encode(payload).decode()))
+    return _Piece(rows=log_record.batch(records), rejected=rejected)
 
 
 def _by_whether_known(rows: PredictionBatch, layout_of: LayoutLookup) -> tuple[PredictionBatch, list[Rejected]]:
     """The rows whose versions are registered, and the others as rejected."""
-    names = list(zip(rows.columns["model"], rows.columns["version"], strict=True))
-    unknown = _unknown_versions(layout_of, names)
+    names = rows.columns["model"], rows.columns["version"]
+    unknown = _unknown_versions(layout_of, set(zip(*names, strict=True)))
     if not unknown:
         return rows, []
-    rejected = [Rejected(reason=unknown[name], row=rows.row(index)) for index, name in enumerate(names) if name in unknown]
-    return rows.take([index for index, name in enumerate(names) if name not in unknown]), rejected
+    known: list[int] = []
+    rejected: list[Rejected] = []
+    for index, name in enumerate(zip(*names, strict=True)):
+        if name in unknown:
+            rejected.append(Rejected(reason=unknown[name], row=rows.row(index)))
+        else:
+            known.append(index)
+    return rows.take(known), rejected
 
 
 def _unknown_versions(layout_of: LayoutLookup, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     unknown = {}
-    for model, version in set(names):
+    for model, version in names:
         try:
             layout_of(model, version)
         except UnknownVersion as error:

@@ -6,7 +6,8 @@ a thousand), and numbers arrive bit by bit as they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -55,8 +56,12 @@ class BadRecord(ValueError):
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(LogRecord)
+_decoder = msgspec.msgpack.Decoder(list[LogRecord])
+_ARRAY_HEAD = struct.Struct(">BI")
+_ARRAY = 0xDD
+"""MessagePack's array of up to 2**32 items."""
 _json = msgspec.json.Encoder()
+_LINE_BREAK = ord("\n")
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800.0, 253_402_300_799.0  # of the years 1 and 9999, beyond which datetime has none
 _PER_RECORD = ("model", "version", "role", "reason", "subject", "segment", "latency_ms", "status", "error")
 
@@ -71,28 +76,51 @@ def encode(record: LogRecord) -> bytes:
 
 def decode(payload: bytes) -> LogRecord:
     """The record of a payload. Raises BadRecord for anything that ``encode`` did not make."""
+    records = _decoded([payload])
+    _require_whole(_fields(records))
+    return records[0]
+
+
+def read(payloads: Sequence[bytes]) -> PredictionBatch:
+    """The rows of the records of all payloads, in their order: ``batch`` of ``decode`` of each, in half of the time.
+
+    Raises BadRecord where ``decode`` would for any of them.
+    """
+    fields = _fields(_decoded(payloads))
+    _require_whole(fields)
+    return _as_columns(fields)
+
+
+def _decoded(payloads: Sequence[bytes]) -> list[LogRecord]:
+    """Strung together they are one array of MessagePack, and that needs only one call."""
     try:
-        record = _decoder.decode(payload)
+        return _decoder.decode(b"".join((_ARRAY_HEAD.pack(_ARRAY, len(payloads)), *payloads)))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRecord(f"not a log record: {error}") from error
-    number = len(record.ids)
-    # Spelled out, since it is done for every record.
-    if (
-        len(record.features) != number
-        or len(record.predictions) != number
-        or len(record.scores) != number
-        or (record.probabilities is not None and len(record.probabilities) != number)
-        or (record.shadow_of is not None and len(record.shadow_of) != number)
-    ):
-        raise BadRecord("the lists of the record differ in length")
-    if not _FIRST_SECOND <= record.at < _LAST_SECOND:
-        raise BadRecord(f"the time {record.at!r} is not one")
-    return record
+
+
+def _require_whole(fields: Mapping[str, Sequence[Any]]) -> None:
+    """Raises BadRecord where a record has lists of different lengths, or a time that is none."""
+    numbers = list(map(len, fields["ids"]))
+    for name in ("features", "predictions", "scores"):
+        if list(map(len, fields[name])) != numbers:
+            raise BadRecord("the lists of the record differ in length")
+    for name in ("probabilities", "shadow_of"):
+        pairs = zip(fields[name], numbers, strict=True)
+        if any(fields[name]) and any(given is not None and len(given) != number for given, number in pairs):
+            raise BadRecord("the lists of the record differ in length")
+    at = np.asarray(fields["at"], np.float64)
+    is_time = (at >= _FIRST_SECOND) & (at < _LAST_SECOND)
+    if not is_time.all():
+        raise BadRecord(f"the time {at[~is_time][0]!r} is not one")
 
 
 def batch(records: Sequence[LogRecord]) -> PredictionBatch:
     """The rows of all records, which must be ``decode``'s, in their order."""
-    fields = _fields(records)
+    return _as_columns(_fields(records))
+
+
+def _as_columns(fields: Mapping[str, Sequence[Any]]) -> PredictionBatch:
     counts = [len(ids) for ids in fields["ids"]]
     values: list[list[Scalar]] = _joined(fields["features"])
     columns: dict[str, list[Any]] = {
@@ -157,7 +185,13 @@ def _microseconds(at: Sequence[float]) -> Ints:
 
 def _json_texts(rows: Sequence[Sequence[Any]]) -> list[str]:
     """Each row as a JSON text. All of them in one call, which is quicker; a line break within a text is escaped."""
-    return _json.encode_lines(rows).decode().split("\n")[:-1]
+    lines = _json.encode_lines(rows)
+    text = lines.decode()
+    if len(text) != len(lines):
+        return text.split("\n")[:-1]
+    # All ASCII, so a place in the bytes is one in the text. str.split looks at one character after the other.
+    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == _LINE_BREAK).tolist()
+    return [text[start:end] for start, end in zip([0, *(end + 1 for end in ends)], ends, strict=False)]
 
 
 def _within_64_bits(row: Row) -> Row:

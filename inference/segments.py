@@ -50,18 +50,12 @@ def parse_name(text: str) -> SegmentName | None:
     return SegmentName(int(match[1]), bytes.fromhex(match[2])) if match else None
 
 
-class Frame(NamedTuple):
-    """A payload and where its frame stands in the segment: ``[start, end)``."""
-
-    start: int
-    end: int
-    payload: bytes
-
-
 class Scan(NamedTuple):
-    """What was found: whole frames, damaged ranges ``[start, end)``, and where reading goes on."""
+    """What was found: the payloads of whole frames, damaged ranges ``[start, end)``, and where reading goes on."""
 
-    frames: list[Frame]
+    payloads: list[bytes]
+    starts: list[int]
+    """Where in the segment the frame of each payload begins."""
     gaps: list[tuple[int, int]]
     end: int
 
@@ -90,22 +84,33 @@ def scan(data: bytes, marker: bytes, *, offset: int, final: bool) -> Scan:
     it. ``final`` says that the data runs to the end of a segment nobody writes any more: then whatever is no frame
     is damage, and reading goes on at the next whole frame.
     """
-    frames: list[Frame] = []
-    gaps: list[tuple[int, int]] = []
+    found = Scan([], [], [], 0)
     position = 0
-    while position < len(data):
-        payload = _payload(data, marker, position)
-        if payload is not None:
-            end = position + _HEAD_BYTES + len(payload)
-            frames.append(Frame(offset + position, offset + end, payload))
-            position = end
-        elif final:
-            resume = _next_frame(data, marker, position + 1)
-            gaps.append((offset + position, offset + resume))
-            position = resume
-        else:
+    while True:
+        position = _read_frames(data, marker, position, offset, found)
+        if not final or position >= len(data):
             break
-    return Scan(frames, gaps, offset + position)
+        resume = _next_frame(data, marker, position + 1)
+        found.gaps.append((offset + position, offset + resume))
+        position = resume
+    return found._replace(end=offset + position)
+
+
+def _read_frames(data: bytes, marker: bytes, position: int, offset: int, found: Scan) -> int:
+    """Adds the whole frames that follow each other from ``position`` on; returns where they end."""
+    payloads, starts = found.payloads, found.starts
+    last = len(data) - _HEAD_BYTES
+    while position <= last:
+        # As in _payload, spelled out: this is done for every record.
+        mark, length, checksum = _unpack_head(data, position)
+        end = position + _HEAD_BYTES + length
+        payload = data[position + _HEAD_BYTES : end]
+        if mark != marker or len(payload) != length or length > MAX_PAYLOAD_BYTES or crc32(payload, length + 1) != checksum:
+            break
+        payloads.append(payload)
+        starts.append(offset + position)
+        position = end
+    return position
 
 
 def _payload(data: bytes, marker: bytes, position: int) -> bytes | None:

@@ -139,4 +139,4 @@ def worker_folders(root: Path) -> list[Path]:
 
 def count_frames(path: Path, name: SegmentName) -> int:
     """The frames of a segment, whoever wrote it."""
-    return len(segments.scan(path.read_bytes(), name.marker, offset=0, final=True).frames)
+    return len(segments.scan(path.read_bytes(), name.marker, offset=0, final=True).payloads)

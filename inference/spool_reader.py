@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference import segments, spool_folder
-from inference.segments import Frame, Scan, SegmentName
+from inference.segments import Scan, SegmentName
 
 READ_BYTES = 4 * 1024**2
 """At once: some 13,000 rows of 20 features, and about 35 MB of memory while they are stored."""
@@ -25,12 +25,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one read found in one segment: whole frames and the damaged ranges between them, ``[start, end)``."""
+    """What one read found in one segment: the payloads of whole frames, and the damaged ranges between them, ``[start, end)``."""
 
     segment: SegmentName
     start: int
     end: int
-    frames: list[Frame]
+    payloads: list[bytes]
+    starts: list[int]
+    """Where the frame of each payload begins."""
     gaps: list[tuple[int, int]]
     is_finished: bool
     """Nothing comes after ``end``, now or later: the segment can go once what it held is stored."""
@@ -89,13 +91,14 @@ class SpoolReader:
             size = path.stat().st_size
         except FileNotFoundError:
             return None  # its writer dropped it
-        if not is_final and not found.frames:
+        if not is_final and not found.payloads:
             return None
         return Batch(
             segment=name,
             start=offset,
             end=found.end,
-            frames=found.frames,
+            payloads=found.payloads,
+            starts=found.starts,
             gaps=found.gaps,
             is_finished=is_final and found.end >= size,
         )
@@ -105,7 +108,7 @@ class SpoolReader:
         data = _read(path, offset, self._read_bytes)
         found = _scan_from(data, name, offset, is_final=False)
         is_whole = len(data) < self._read_bytes
-        if found.frames or (is_whole and not is_final):
+        if found.payloads or (is_whole and not is_final):
             return found
         data = _read(path, offset, segments.MAX_PAYLOAD_BYTES * 4)
         return _scan_from(data, name, offset, is_final=is_final)

@@ -216,7 +216,7 @@ def count_predictions(
 def count_columns(
     layout: Layout,
     columns: Sequence[Sequence[Scalar] | Floats],
-    scores: Sequence[float | None],
+    scores: Sequence[float | None] | Floats,
     predictions: Sequence[str | None],
 ) -> PredictionCounts:
     """As ``count_predictions``, of one column of n values per feature. Raises ValueError or TypeError for what does not fit."""
@@ -267,7 +267,7 @@ def _tally(indices: Ints, times: Sequence[int], size: int) -> Ints:
     return counts
 
 
-def count_latency(latencies_ms: Sequence[float | None]) -> Ints:
+def count_latency(latencies_ms: Sequence[float | None] | Floats) -> Ints:
     """The latency histogram, int64 (LATENCY_BINS,), of latencies in milliseconds; None is left out."""
     seconds = numbers(latencies_ms) / 1000.0
     return log_bins(seconds, LATENCY_MIN_SECONDS, LATENCY_GROWTH, LATENCY_BINS)

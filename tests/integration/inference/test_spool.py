@@ -39,7 +39,7 @@ def everything_in(folder: Path) -> list[bytes]:
     position: Position | None = None
     payloads: list[bytes] = []
     while batch := reader.read(position):
-        payloads += [frame.payload for frame in batch.frames]
+        payloads += batch.payloads
         position = Position(str(batch.segment), batch.end)
         if batch.is_finished:
             reader.discard(batch.segment)
@@ -75,7 +75,7 @@ def test_payload_can_be_read_as_soon_as_append_returns(tmp_path: Path) -> None:
         batch = reader.read(None)
 
         assert batch is not None
-        assert [frame.payload for frame in batch.frames] == [b"now"]
+        assert batch.payloads == [b"now"]
         assert reader.read(Position(str(batch.segment), batch.end)) is None
 
 
@@ -468,7 +468,7 @@ taken = [number for number, outcome in enumerate([*first, *second]) if outcome i
 refused = {type(outcome) for outcome in first if outcome is not None}
 rest = SpoolReader(folder, writer_check_seconds=0).read(Position(str(batch.segment), batch.end))
 assert refused == {SpoolFull} and second == [None] * 40 and 5 < len(taken) - 40 < 20, (refused, taken)
-assert [frame.payload for frame in (*batch.frames, *rest.frames)] == [payload(number) for number in taken]
+assert [*batch.payloads, *rest.payloads] == [payload(number) for number in taken]
 assert not batch.gaps and not rest.gaps
 """
 
@@ -509,7 +509,7 @@ def test_short_write_is_cut_off_so_that_later_records_are_found(tmp_path: Path) 
     assert batch is not None
     assert (taken, refused) == (121, 79)
     assert batch.gaps == []
-    assert [frame.payload for frame in batch.frames] == [*numbered(200, size=400)[:121], b"after"]
+    assert batch.payloads == [*numbered(200, size=400)[:121], b"after"]
 
 
 _FILL_SMALL_DISK = """
@@ -541,7 +541,7 @@ spool.close()
 reader, position, found = SpoolReader(root / "0", writer_check_seconds=0), None, []
 while batch := reader.read(position):
     assert not batch.gaps
-    found += [int(frame.payload[:6]) for frame in batch.frames]
+    found += [int(payload[:6]) for payload in batch.payloads]
     position = Position(str(batch.segment), batch.end)
     if batch.is_finished:
         reader.discard(batch.segment)

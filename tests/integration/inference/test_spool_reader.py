@@ -54,7 +54,7 @@ def batches(folder: Path, *, read_bytes: int = 1024**2) -> list[Batch]:
 
 
 def payloads_of(found: list[Batch]) -> list[bytes]:
-    return [frame.payload for batch in found for frame in batch.frames]
+    return [payload for batch in found for payload in batch.payloads]
 
 
 def test_segment_left_behind_is_read_and_finished(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_frame_longer_than_a_read_is_found_also_while_its_writer_lives(tmp_path:
         batch = SpoolReader(tmp_path, read_bytes=100).read(None)
 
         assert batch is not None
-        assert [frame.payload for frame in batch.frames] == [b"long" * 1000]
+        assert batch.payloads == [b"long" * 1000]
 
 
 def test_reading_goes_on_at_the_position(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_reading_goes_on_at_the_position(tmp_path: Path) -> None:
     second = reader.read(Position(str(first.segment), first.end))
 
     assert second is not None
-    assert payloads_of([first, second]) == PAYLOADS[: len(first.frames) + len(second.frames)]
+    assert payloads_of([first, second]) == PAYLOADS[: len(first.payloads) + len(second.payloads)]
     assert second.start == first.end
 
 
@@ -114,7 +114,7 @@ def test_position_beyond_the_end_finishes_the_segment(tmp_path: Path) -> None:
 
     assert batch is not None
     assert batch.is_finished
-    assert batch.frames == []
+    assert batch.payloads == []
 
 
 def test_tail_of_a_living_writer_is_waited_for(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import IntegrityError
 
 from storage.batches import as_batch
+from storage.counting import MisfitRows
 from storage.engine import DatabaseUnavailable, reading, writing
 from storage.layouts import count_latency, count_predictions
-from storage.predictions import MisfitRows, UnknownVersion, get_prediction, list_predictions, record_batches
+from storage.predictions import UnknownVersion, get_prediction, list_predictions, record_batches
 from storage.records import Layout, PredictionCounts, PredictionRow, Scalar
 from storage.registry import LayoutLookup
 from storage.rollups import extent, prediction_series, read_predictions
@@ -221,6 +222,16 @@ def test_more_rows_than_one_statement_takes_are_stored(engine: Engine) -> None:
     with writing(engine) as c:
         layout = register_model(c)
         assert record(c, rows) == (12_001, 0)
+        assert_counted_once(c, layout, rows)
+
+
+def test_what_is_counted_in_several_portions_adds_up(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.predictions.ROWS_AT_ONCE", 40)
+    monkeypatch.setattr("storage.counting.GATHERED_ROWS", 100)
+    rows = [make_prediction_row(index, status="error" if index % 7 == 0 else "ok") for index in range(250)]
+    with writing(engine) as c:
+        layout = register_model(c)
+        assert record(c, rows) == (250, 0)
         assert_counted_once(c, layout, rows)
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.log_record import BadRecord, LogRecord, batch, decode, encode
+from inference.log_record import BadRecord, LogRecord, batch, decode, encode, read
 from storage.records import PredictionRow
 
 
@@ -200,6 +200,34 @@ def test_batch_holds_the_rows_of_its_records_in_their_order(records: list[LogRec
 
     assert found.rows() == [row for record in records for row in alone(record)]
     assert found.values == [row for record in records for row in record.features]
+
+
+def test_payloads_read_at_once_are_the_batch_of_their_records() -> None:
+    records = [SINGLE, EMPTY, make_record(probabilities=None, shadow_of=["x", "y"]), make_record(at=12.5)]
+
+    assert read([encode(record) for record in records]).rows() == batch(records).rows()
+    assert len(read([])) == 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"",
+        b"\x00",
+        encode(make_record()) + b"\x00",
+        encode(make_record())[:-1],
+        encode(make_record()) * 2,
+        encode(make_record(scores=[])),
+        encode(make_record(probabilities=[[1.0]])),
+        encode(make_record(at=1e300)),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_bad_record_among_payloads_is_not_read_over(odd: bytes, place: int) -> None:
+    payloads = [encode(make_record()), encode(SINGLE)]
+
+    with pytest.raises(BadRecord):
+        read([*payloads[:place], odd, *payloads[place:]])
 
 
 @given(st.floats(-62_135_596_800, 253_402_300_798))

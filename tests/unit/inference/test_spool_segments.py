@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import segments
-from inference.segments import FRAME_HEAD, Frame, SegmentName, parse_name, scan
+from inference.segments import FRAME_HEAD, SegmentName, parse_name, scan
 
 MARKER = b"\x1f\x3a\x99\xc0"
 PAYLOADS = [b"first", b"", b"third, which is longer", b"\x00" * 12, b"last"]
@@ -29,10 +29,6 @@ def frame_ranges() -> list[tuple[int, int]]:
 def untouched(start: int, end: int) -> list[bytes]:
     """The payloads whose frames lie wholly outside ``[start, end)``."""
     return [payload for payload, (first, last) in zip(PAYLOADS, frame_ranges(), strict=True) if last <= start or first >= end]
-
-
-def payloads_in(frames: list[Frame]) -> list[bytes]:
-    return [frame.payload for frame in frames]
 
 
 def test_name_holds_time_and_marker_and_sorts_by_time() -> None:
@@ -56,10 +52,11 @@ def test_what_was_written_is_read(payloads: list[bytes], offset: int, final: boo
 
     found = scan(data, MARKER, offset=offset, final=final)
 
-    assert payloads_in(found.frames) == payloads
+    assert found.payloads == payloads
     assert found.gaps == []
     assert found.end == offset + len(data)
-    assert [data[frame.start - offset : frame.end - offset] for frame in found.frames] == [
+    ends = [*found.starts[1:], found.end]
+    assert [data[start - offset : end - offset] for start, end in zip(found.starts, ends, strict=False)] == [
         written([payload]) for payload in payloads
     ]
 
@@ -73,7 +70,7 @@ def test_torn_tail_is_waited_for_while_the_writer_lives() -> None:
     for cut in range(len(written())):
         found = scan(written()[:cut], MARKER, offset=0, final=False)
 
-        assert payloads_in(found.frames) == whole_before(cut), cut
+        assert found.payloads == whole_before(cut), cut
         assert found.gaps == [], cut
         assert found.end == len(written(whole_before(cut))), cut
 
@@ -84,7 +81,7 @@ def test_torn_tail_is_a_gap_when_the_writer_is_gone() -> None:
 
         found = scan(written()[:cut], MARKER, offset=0, final=True)
 
-        assert payloads_in(found.frames) == whole_before(cut), cut
+        assert found.payloads == whole_before(cut), cut
         assert found.gaps == ([(start, cut)] if cut > start else []), cut
         assert found.end == cut
 
@@ -97,7 +94,7 @@ def test_flipped_byte_loses_only_its_frame(bits: int) -> None:
 
         found = scan(bytes(data), MARKER, offset=0, final=True)
 
-        assert payloads_in(found.frames) == untouched(position, position + 1), position
+        assert found.payloads == untouched(position, position + 1), position
         assert len(found.gaps) == 1, position
         assert found.gaps[0][0] <= position < found.gaps[0][1]
 
@@ -110,9 +107,8 @@ def test_zeroed_range_loses_only_its_frames(length: int) -> None:
 
         found = scan(data, MARKER, offset=0, final=True)
 
-        read = payloads_in(found.frames)
-        assert set(untouched(start, end)) <= set(read), start
-        assert read == [payload for payload in PAYLOADS if payload in read], start
+        assert set(untouched(start, end)) <= set(found.payloads), start
+        assert found.payloads == [payload for payload in PAYLOADS if payload in found.payloads], start
 
 
 @pytest.mark.parametrize("length", [1, 5, 20])
@@ -122,14 +118,14 @@ def test_removed_bytes_lose_only_their_frames(length: int) -> None:
 
         found = scan(written()[:start] + written()[end:], MARKER, offset=0, final=True)
 
-        assert payloads_in(found.frames) == untouched(start, end), start
+        assert found.payloads == untouched(start, end), start
 
 
 def test_inserted_bytes_lose_only_the_frame_that_they_split() -> None:
     for position in range(len(written()) + 1):
         found = scan(written()[:position] + b"garbage" + written()[position:], MARKER, offset=0, final=True)
 
-        assert payloads_in(found.frames) == [
+        assert found.payloads == [
             payload for payload, (start, end) in zip(PAYLOADS, frame_ranges(), strict=True) if not start < position < end
         ], position
 
@@ -138,7 +134,7 @@ def test_inserted_bytes_lose_only_the_frame_that_they_split() -> None:
 def test_noise_holds_no_frames(noise: bytes, final: bool) -> None:
     found = scan(noise, MARKER, offset=0, final=final)
 
-    assert found.frames == []
+    assert found.payloads == []
     assert found.end == (len(noise) if final else 0)
 
 
@@ -149,7 +145,7 @@ def test_payload_that_looks_like_a_frame_of_another_segment_is_not_read_as_one()
 
     found = scan(bytes(data), MARKER, offset=0, final=True)
 
-    assert payloads_in(found.frames) == [b"after"]
+    assert found.payloads == [b"after"]
 
 
 def test_length_above_the_limit_is_damage() -> None:
@@ -157,7 +153,7 @@ def test_length_above_the_limit_is_damage() -> None:
 
     found = scan(head + written([b"after"]), MARKER, offset=0, final=True)
 
-    assert payloads_in(found.frames) == [b"after"]
+    assert found.payloads == [b"after"]
 
 
 def test_head_belongs_to_its_name() -> None:
