@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from alerts.messages import headline, message_for, render_annotations
+from alerts.annotations import render_annotations
+from alerts.messages import message_for
+from alerts.receivers import Receiver
+from alerts.renderings import headline
 from alerts.routes import Recipient, recipients
 from alerts.rule_files import read_rules
-from alerts.rule_text import WHERE_KEYS
-from alerts.rules import Receiver, Rule, RulesError, RuleSet
+from alerts.rules import Rule, RulesError, RuleSet
 from alerts.wording import words_of
+from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
 from storage.records import AlertRow, AlertState
 

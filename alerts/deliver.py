@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from alerts.channels.channel import Address, Channel, Delivered, Fault, NotDelivered
-from alerts.messages import Kind, Message, channel_broken, headline, undelivered
+from alerts.messages import Kind, Message, channel_broken, undelivered
 from alerts.metrics import AlertMetrics
+from alerts.renderings import headline
 from alerts.retries import RetryDecision, Step, decide
 from alerts.routes import Recipient, outbox_item, outbox_key
 from storage import outbox

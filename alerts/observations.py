@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from alerts.lifecycle import LIVE, Finding, Observation
-from alerts.rule_text import WHERE_KEYS
 from alerts.rules import Policy, Rule
 from alerts.wording import LABELLED, format_value, words_of
+from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
 from storage.records import STEPS_PER_WINDOW, AlertHealth, AlertRow, MetricPoint, Verdict
 

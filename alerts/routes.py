@@ -10,7 +10,8 @@ from datetime import datetime
 
 from alerts.channels.channel import Address
 from alerts.messages import Message
-from alerts.rules import Receiver, RuleSet
+from alerts.receivers import Receiver
+from alerts.rules import RuleSet
 from storage.records import OutboxItem
 
 
@@ -25,7 +26,7 @@ class Recipient:
 
 def recipients(rules: RuleSet, fallback: Receiver) -> tuple[Recipient, ...]:
     """Whom to tell. ``fallback`` is the receiver made of the settings, for a rules file that names none."""
-    chosen = next((receiver for receiver in rules.receivers if receiver.name == rules.default_receiver), fallback)
+    chosen = rules.routing.receiver(rules.routing.root.receiver) or fallback
     return recipients_of(chosen)
 
 

@@ -10,8 +10,11 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from alerts.conditions import Condition, overlap
-from alerts.rule_text import WHERE_KEYS, FileText, GroupText, ReceiverText, RuleText, read_text
+from alerts.routing import Routing
+from alerts.routing_text import routing_of, routing_problems
+from alerts.rule_text import FileText, GroupText, RuleText, read_text
 from alerts.wording import METRICS
+from alerts.yaml_types import WHERE_KEYS
 
 EMPTY_UNLESS_NAMED = ("role", "segment")
 """A rule that does not name these judges the series over all live roles and all segments, not each role again."""
@@ -76,23 +79,12 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Receiver:
-    """Somebody to tell. ``slack_channel`` "" is the channel of the webhook or of the settings; ``email_to`` () none."""
-
-    name: str
-    slack: bool = False
-    slack_channel: str = ""
-    email_to: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleSet:
-    """A whole rules file. ``warnings`` are things that have no effect in this version or look like slips."""
+    """A whole rules file. ``warnings`` are things that look like slips."""
 
     source: str
     groups: tuple[Group, ...]
-    receivers: tuple[Receiver, ...] = ()
-    default_receiver: str = ""
+    routing: Routing
     warnings: tuple[str, ...] = ()
 
     @property
@@ -101,21 +93,23 @@ class RuleSet:
 
 
 def parse_rules(text: str, source: str) -> RuleSet:
-    """The rules in a file's text. Raises RulesError with every problem that was found.
-
-    What a later version will understand and this one does not is an error where it would change who is told of what,
-    and a warning where it would only change how.
-    """
+    """The rules in a file's text. Raises RulesError with every problem that was found."""
     content, problems = read_text(text)
     if content is None:
         raise RulesError(source, tuple(problems))
-    problems = [*_unsupported(content), *_names_twice(content), *_rule_problems(content), *_receiver_problems(content)]
+    problems = [
+        *_names_twice(content),
+        *_rule_problems(content),
+        *routing_problems(content.routes, content.receivers, content.mute_windows),
+    ]
     if problems:
         raise RulesError(source, tuple(problems))
-    groups = tuple(_group(group) for group in content.groups)
-    receivers = tuple(_receiver(receiver) for receiver in content.receivers)
-    default = content.routes.receiver or (receivers[0].name if receivers else "")
-    return RuleSet(source=source, groups=groups, receivers=receivers, default_receiver=default, warnings=tuple(_warnings(content)))
+    return RuleSet(
+        source=source,
+        groups=tuple(_group(group) for group in content.groups),
+        routing=routing_of(content.routes, content.receivers, content.inhibit, content.mute_windows),
+        warnings=tuple(_warnings(content)),
+    )
 
 
 def _group(text: GroupText) -> Group:
@@ -143,29 +137,7 @@ def _rule(text: RuleText, group: GroupText) -> Rule:
     )
 
 
-def _receiver(text: ReceiverText) -> Receiver:
-    return Receiver(
-        name=text.name,
-        slack=text.slack is not None,
-        slack_channel=(text.slack.channel or "") if text.slack else "",
-        email_to=tuple(text.email.to) if text.email else (),
-    )
-
-
 # ---------------------------------------------------------------------------------------------- what is wrong
-
-
-def _unsupported(content: FileText) -> list[str]:
-    problems = []
-    if content.inhibit:
-        problems.append("inhibit: is not supported in this version, and leaving it out would tell people more; remove it")
-    if content.mute_windows:
-        problems.append("mute_windows: is not supported in this version, and leaving it out would tell people more; remove it")
-    if content.routes.routes:
-        problems.append("routes: nested routes are not supported in this version; keep one `receiver`, which is told of everything")
-    if content.routes.match:
-        problems.append("routes: `match` is not supported in this version; keep one `receiver`, which is told of everything")
-    return problems
 
 
 def _names_twice(content: FileText) -> list[str]:
@@ -174,6 +146,7 @@ def _names_twice(content: FileText) -> list[str]:
         [("group", group.name) for group in content.groups],
         rules,
         [("receiver", receiver.name) for receiver in content.receivers],
+        [("mute window", window.name) for window in content.mute_windows],
     ]
     problems = []
     for named in kinds:
@@ -207,33 +180,8 @@ def _problems_of(rule: RuleText) -> list[str]:
     return problems
 
 
-def _receiver_problems(content: FileText) -> list[str]:
-    names = [receiver.name for receiver in content.receivers]
-    problems = [
-        f'receiver "{receiver.name}": it has no channel; give it `slack: {{channel: "#…"}}` or `email: {{to: […]}}`'
-        for receiver in content.receivers
-        if receiver.slack is None and receiver.email is None
-    ]
-    wanted = content.routes.receiver
-    if wanted is not None and wanted not in names:
-        known = f"; known are {', '.join(names)}" if names else "; list it under `receivers`"
-        problems.append(f'routes: receiver "{wanted}" does not exist{known}')
-    return problems
-
-
 def _warnings(content: FileText) -> list[str]:
-    warnings = [
-        f"routes: `{key}` has no effect in this version: each alert is told by itself, once when it fires and once when it resolves"
-        for key in ("group_by", "group_wait", "group_interval", "repeat_interval")
-        if getattr(content.routes, key) is not None
-    ]
-    default = content.routes.receiver or (content.receivers[0].name if content.receivers else "")
-    warnings += [
-        f'receiver "{receiver.name}": is told of nothing, because only the receiver of the route ("{default}") is used in this version'
-        for receiver in content.receivers
-        if receiver.name != default
-    ]
-    warnings += [_unknown_metric(group, rule) for group in content.groups for rule in group.rules if rule.metric not in METRICS]
+    warnings = [_unknown_metric(group, rule) for group in content.groups for rule in group.rules if rule.metric not in METRICS]
     if not any(group.rules for group in content.groups):
         warnings.append("there are no rules in it, so nothing will ever be told")
     return warnings

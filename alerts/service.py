@@ -132,7 +132,7 @@ class Judge:
     def announce(self) -> None:
         """Says what is odd about the rules and the channels, once for each file that comes into force."""
         rules = self.rules.rules
-        told = [r for r in rules.receivers if r.name == rules.default_receiver] or [default_receiver(self.settings)]
+        told = [r for r in rules.routing.receivers if r.name == rules.routing.root.receiver] or [default_receiver(self.settings)]
         for warning in (*rules.warnings, *channel_warnings(self.settings, tuple(told))):
             _log.warning("%s: %s.", rules.source, warning)
 

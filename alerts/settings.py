@@ -14,7 +14,7 @@ from alerts.channels.channel import Address, Channel
 from alerts.channels.email import Email, MailServer
 from alerts.channels.slack import API_URL, SlackBot, SlackWebhook, address_problem
 from alerts.observations import Freshness
-from alerts.rules import Receiver
+from alerts.receivers import Receiver
 from storage.settings import Duration, PositiveDuration, Settings
 
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}

@@ -13,7 +13,8 @@ from email.utils import format_datetime, parseaddr
 from typing import Literal
 
 from alerts.channels.channel import Address, Delivered, Fault, NotDelivered
-from alerts.messages import Message, headline, html_text, one_line, plain_text
+from alerts.messages import Message
+from alerts.renderings import headline, html_text, one_line, plain_text
 
 TIMEOUT_SECONDS = 15
 LONGEST_SUBJECT = 200

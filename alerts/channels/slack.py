@@ -22,7 +22,8 @@ from slack_sdk.web import WebClient
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from alerts.channels.channel import Address, Delivered, Fault, NotDelivered
-from alerts.messages import Kind, Message, headline, one_line
+from alerts.messages import Kind, Message
+from alerts.renderings import headline, one_line
 from storage.settings import is_loopback
 
 API_URL = "https://slack.com/api/"
@@ -32,6 +33,18 @@ LONGEST_HEADER = 150
 LONGEST_TEXT = 3000
 LONGEST_FIELD = 2000
 MOST_FIELDS = 10
+MARKS = {
+    Kind.FIRING: ":red_circle:",
+    Kind.UPDATE: ":red_circle:",
+    Kind.REPEAT: ":repeat:",
+    Kind.ESCALATION: ":rotating_light:",
+    Kind.ACKNOWLEDGED: ":eyes:",
+    Kind.RESOLVED: ":large_green_circle:",
+    Kind.DIGEST: ":newspaper:",
+    Kind.ACTION: ":gear:",
+    Kind.TEST: ":wave:",
+    Kind.UNDELIVERED: ":warning:",
+}
 
 _sdk_log = logging.getLogger(f"{__name__}.sdk")
 _sdk_log.setLevel(logging.CRITICAL + 1)  # slack-sdk looks at this very logger's level, and logs the address below it
@@ -141,13 +154,13 @@ def address_problem(url: str) -> str:
 
 def blocks(message: Message) -> list[dict[str, Any]]:
     """The message as Slack blocks, within Slack's limits (https://docs.slack.dev/reference/block-kit/blocks)."""
-    mark = {Kind.FIRING: ":red_circle:", Kind.RESOLVED: ":large_green_circle:", Kind.TEST: ":wave:", Kind.UNDELIVERED: ":warning:"}
+
     found: list[dict[str, Any]] = [
         {
             "type": "header",
             "text": {"type": "plain_text", "text": shorten(_unbracketed(headline(message)), LONGEST_HEADER), "emoji": False},
         },
-        _section(f"{mark[message.kind]} {escaped(message.summary, LONGEST_TEXT - 50)}"),
+        _section(f"{MARKS[message.kind]} {escaped(message.summary, LONGEST_TEXT - 50)}"),
     ]
     if message.description:
         found.append(_section(escaped(message.description, LONGEST_TEXT)))

@@ -78,7 +78,9 @@ def test_nothing_is_sent_twice(stage: Stage, slack: FakeSlack, mail: FakeMail) -
 
 def test_webhook_posts_begin_and_end(engine: Engine, slack: FakeSlack) -> None:
     stage = Stage(engine=engine, settings=settings_for(slack, webhook=True))
-    stage.rules = replace(stage.rules, receivers=(replace(stage.rules.receivers[0], email_to=()),))
+    stage.rules = replace(
+        stage.rules, routing=replace(stage.rules.routing, receivers=(replace(stage.rules.routing.receivers[0], email_to=()),))
+    )
     stage.fire()
     stage.deliver()
 
@@ -204,7 +206,9 @@ def test_message_is_given_up_after_a_day_and_that_is_told(stage: Stage, slack: F
 
 def test_message_that_only_a_broken_channel_was_to_carry_is_told_by_another(stage: Stage, slack: FakeSlack, mail: FakeMail) -> None:
     slack.script.extend([Answer(status=500)] * 1000)
-    stage.rules = replace(stage.rules, receivers=(replace(stage.rules.receivers[0], email_to=()),))
+    stage.rules = replace(
+        stage.rules, routing=replace(stage.rules.routing, receivers=(replace(stage.rules.routing.receivers[0], email_to=()),))
+    )
     stage.fire()
     for _ in range(15):
         stage.deliver()
@@ -259,7 +263,9 @@ def test_broken_channel_is_told_once_an_hour(stage: Stage, slack: FakeSlack, mai
 def test_lasting_fault_without_another_channel_is_tried_now_and_then(engine: Engine, slack: FakeSlack) -> None:
     slack.script.append(Answer(status=404))
     stage = Stage(engine=engine, settings=settings_for(slack, webhook=True))
-    stage.rules = replace(stage.rules, receivers=(replace(stage.rules.receivers[0], email_to=()),))
+    stage.rules = replace(
+        stage.rules, routing=replace(stage.rules.routing, receivers=(replace(stage.rules.routing.receivers[0], email_to=()),))
+    )
     stage.fire()
     stage.deliver()
     stage.wait(600)

@@ -66,7 +66,9 @@ def uploading(url: str, root: Path, failpoint: str = "") -> Iterator[subprocess.
 class Writer:
     """The process of ``crashing_writer``; it goes on writing, whoever reads what it accepted, until it is killed."""
 
-    def __init__(self, root: Path, prefix: str, *, durability: str = "process", count: int = 1_000_000, failpoint: str = "") -> None:
+    def __init__(
+        self, root: Path, prefix: str, *, durability: str = "process", count: int = 1_000_000, failpoint: str = ""
+    ) -> None:
         self._output = root.parent / f"{prefix}.accepted"
         module = "tests.integration.inference.crashing_writer"
         command = [sys.executable, "-m", module, str(root), durability, prefix, str(count)]

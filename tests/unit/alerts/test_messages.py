@@ -8,21 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerts.annotations import render_annotations
 from alerts.channels.email import compose
 from alerts.channels.slack import blocks, escaped, fallback_text
-from alerts.messages import (
-    Kind,
-    Message,
-    dashboard_link,
-    headline,
-    html_text,
-    message_for,
-    message_key,
-    plain_text,
-    render_annotations,
-    trial_message,
-    undelivered,
-)
+from alerts.messages import Kind, Message, dashboard_link, message_for, message_key, trial_message, undelivered
+from alerts.renderings import headline, html_text, plain_text
 from alerts.rules import Rule
 from alerts.wording import Unit, format_value
 from storage.records import AlertRow, AlertState

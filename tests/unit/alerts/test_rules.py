@@ -8,8 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerts.receivers import Receiver
 from alerts.rule_files import DEFAULT_RULES
-from alerts.rules import Policy, Receiver, RulesError, parse_rules
+from alerts.rules import Policy, RulesError, parse_rules
 from alerts.wording import METRICS
 
 CONTRACT = """
@@ -61,8 +62,10 @@ def test_every_key_of_a_rule_is_read() -> None:
     assert (str(rule.when), str(rule.resolve_when), rule.min_samples) == ("> 0.2", "< 0.1", 200)
     assert (rule.no_data, rule.on_error) == (Policy.KEEP, Policy.KEEP)
     assert rule.labels == {"severity": "warning", "team": "risk"}
-    assert rules.receivers == (Receiver(name="oncall", slack=True, slack_channel="#ml-oncall", email_to=("oncall@example.com",)),)
-    assert (rules.default_receiver, rules.warnings) == ("oncall", ())
+    assert rules.routing.receivers == (
+        Receiver(name="oncall", slack=True, slack_channel="#ml-oncall", email_to=("oncall@example.com",)),
+    )
+    assert (rules.routing.root.receiver, rules.warnings) == ("oncall", ())
 
 
 def test_what_is_left_out_has_a_default() -> None:
@@ -138,10 +141,6 @@ def test_mistake_in_a_rule_is_told_with_its_place(changes: dict[str, object], sa
         ("receivers: [{name: a, email: {to: x}}]", "'x' is not an email address"),
         ("receivers: [{name: a, email: {to: ['a@b.c\\nBcc: d@e.f']}}]", "is not an email address"),
         ("routes: {receiver: q}", 'receiver "q" does not exist'),
-        ("routes: {routes: [{receiver: q}]}", "nested routes are not supported in this version"),
-        ("routes: {match: {a: b}}", "`match` is not supported in this version"),
-        ("inhibit: [{source: {}}]", "inhibit: is not supported in this version"),
-        ("mute_windows: [{}]", "mute_windows: is not supported in this version"),
     ],
 )
 def test_mistake_in_a_file_is_told(text: str, said: str) -> None:
@@ -163,23 +162,10 @@ def test_message_of_the_error_is_one_sentence_that_counts_the_rest() -> None:
     assert str(caught.value).endswith("(1 more; `modelwatch alerts check` lists them)")
 
 
-@pytest.mark.parametrize("key", ["group_by", "group_wait", "group_interval", "repeat_interval"])
-def test_route_key_without_effect_is_a_warning(key: str) -> None:
-    rules = parse_rules(CONTRACT.replace("receiver: oncall", f"receiver: oncall\n  {key}: [x]"), "rules.yml")
-
-    assert any(f"`{key}` has no effect in this version" in warning for warning in rules.warnings)
-
-
 def test_metric_that_nothing_writes_is_a_warning_with_a_guess() -> None:
     rules = parse_rules(one_rule(metric="drift_pis"), "rules.yml")
 
     assert "nothing writes 'drift_pis'; did you mean 'drift_psi'?" in rules.warnings[0]
-
-
-def test_receiver_that_is_told_of_nothing_is_a_warning() -> None:
-    rules = parse_rules(CONTRACT.replace("inhibit: []", "  - name: other\n    slack: {}"), "rules.yml")
-
-    assert any('receiver "other": is told of nothing' in warning for warning in rules.warnings)
 
 
 def test_shipped_rules_are_valid_and_name_metrics_that_exist() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.rules import Receiver
+from alerts.receivers import Receiver
 from alerts.settings import AlertsSettings, channel_warnings, default_receiver, mail_server, make_channels, usual_addresses
 from storage.settings import SettingsError
 
