@@ -14,6 +14,9 @@ from alerts.receivers import Receiver
 from alerts.rules import RuleSet
 from storage.records import OutboxItem
 
+BY_NAME = ("webhook", "pagerduty", "alertmanager", "apprise")
+"""Channels that look a receiver's address up by its name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
@@ -37,6 +40,8 @@ def recipients_of(receiver: Receiver) -> tuple[Recipient, ...]:
         found.append(Recipient(receiver=receiver.name, channel="slack", address=Address(slack_channel=receiver.slack_channel)))
     if receiver.email_to:
         found.append(Recipient(receiver=receiver.name, channel="email", address=Address(email_to=receiver.email_to)))
+    by_name = [channel for channel in BY_NAME if getattr(receiver, channel) is not None]
+    found += [Recipient(receiver=receiver.name, channel=channel, address=Address(target=receiver.name)) for channel in by_name]
     return tuple(found)
 
 
