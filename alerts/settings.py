@@ -20,7 +20,8 @@ from alerts.channels.pagerduty import URL as PAGERDUTY_URL
 from alerts.channels.pagerduty import PagerDutyEvents
 from alerts.channels.post import Poster
 from alerts.channels.secrets import NoSecret, read_secret
-from alerts.channels.slack import API_URL, SlackBot, SlackWebhook, address_problem
+from alerts.channels.slack import SlackBot, SlackWebhook
+from alerts.channels.slack_client import API_URL, address_problem
 from alerts.channels.webhook import Webhooks
 from alerts.observations import Freshness
 from alerts.receivers import Receiver
@@ -64,6 +65,15 @@ class AlertsSettings(Settings):
         description="Bot token of Slack (`xoxb-…`): any channel, threads, and first messages that are marked as resolved.",
     )
     slack_channel: str = Field("", description="Slack channel for the bot token where a receiver names none.")
+    slack_app_token: SecretStr = Field(
+        SecretStr(""),
+        description="App-level token of Slack (`xapp-…`, scope connections:write): messages of the bot get buttons, which are heard "
+        "through a socket that this service opens.",
+    )
+    slack_signing_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Signing secret of the Slack app: messages of the bot get buttons, which Slack sends to `/slack/actions` of this service.",
+    )
     slack_api_url: str = Field(API_URL, description="Address of Slack's web API, for the bot token.")
     webhook_hosts: str = Field(
         "",
@@ -154,6 +164,11 @@ class AlertsSettings(Settings):
         )
 
     @property
+    def hears_slack(self) -> bool:
+        """Whether a button in Slack would be heard, through a socket or at the endpoint."""
+        return bool(self.slack_app_token.get_secret_value() or self.slack_signing_secret.get_secret_value())
+
+    @property
     def freshness(self) -> Freshness:
         return Freshness(
             collect_interval=self.collect_interval,
@@ -169,7 +184,9 @@ def make_channels(settings: AlertsSettings, receivers: Iterable[Receiver] = ()) 
     if settings.uses_webhook:
         channels["slack"] = SlackWebhook(settings.slack_webhook_url.get_secret_value())
     elif token := settings.slack_bot_token.get_secret_value():
-        channels["slack"] = SlackBot(token, api_url=settings.slack_api_url, default_channel=settings.slack_channel)
+        channels["slack"] = SlackBot(
+            token, api_url=settings.slack_api_url, default_channel=settings.slack_channel, buttons=settings.hears_slack
+        )
     if settings.smtp_host and settings.smtp_from:
         channels["email"] = Email(mail_server(settings))
     return channels

@@ -14,6 +14,7 @@ from typing import Literal
 
 from alerts.channels.channel import Address, Delivered, Fault, NotDelivered
 from alerts.messages import Message
+from alerts.pictures import course_png
 from alerts.renderings import headline, html_text, one_line, plain_text
 
 TIMEOUT_SECONDS = 15
@@ -99,7 +100,13 @@ def compose(message: Message, *, sender: str, to: tuple[str, ...]) -> EmailMessa
     if message.severity in ("critical", "page"):
         mail["Importance"] = "high"
     mail.set_content(_sendable(plain_text(message)), cte="quoted-printable")
-    mail.add_alternative(_sendable(html_text(message)), subtype="html", cte="quoted-printable")
+    picture = course_png(message.card) if message.card else None
+    place = message_id(f"{message.key}:chart", domain)
+    html = html_text(message, picture=f"cid:{place.strip('<>')}" if picture else "")
+    mail.add_alternative(_sendable(html), subtype="html", cte="quoted-printable")
+    if picture:
+        page = mail.get_payload()[-1]  # type: ignore[index]
+        page.add_related(picture, "image", "png", cid=place, disposition="inline", filename="chart.png")  # type: ignore[union-attr]
     return mail
 
 
