@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from alerts.channels.channel import Fault
 from storage.records import AlertRow, AlertState
 
-CHANNELS = ("slack", "email", "webhook", "pagerduty", "alertmanager", "apprise")
+CHANNELS = ("slack", "email", "webhook", "pagerduty", "alertmanager", "apprise", "action")
 OUTCOMES = ("sent", "retried", "failed", "escalated")
 SHOWN_STATES = (AlertState.PENDING, AlertState.FIRING, AlertState.RECOVERING)
 

@@ -42,6 +42,8 @@ def recipients_of(receiver: Receiver) -> tuple[Recipient, ...]:
         found.append(Recipient(receiver=receiver.name, channel="email", address=Address(email_to=receiver.email_to)))
     by_name = [channel for channel in BY_NAME if getattr(receiver, channel) is not None]
     found += [Recipient(receiver=receiver.name, channel=channel, address=Address(target=receiver.name)) for channel in by_name]
+    if receiver.actions:
+        found.append(Recipient(receiver=receiver.name, channel="action", address=Address(target=receiver.name)))
     return tuple(found)
 
 

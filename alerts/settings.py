@@ -15,7 +15,7 @@ from alerts.channels.alertmanager import Alertmanagers
 from alerts.channels.apprise import AppriseServices
 from alerts.channels.channel import Address, Channel
 from alerts.channels.email import Email, MailServer
-from alerts.channels.hosts import HostPolicy, NotAllowed
+from alerts.channels.hosts import HostPolicy, NotAllowed, own_host
 from alerts.channels.pagerduty import URL as PAGERDUTY_URL
 from alerts.channels.pagerduty import PagerDutyEvents
 from alerts.channels.post import Poster
@@ -57,6 +57,14 @@ class AlertsSettings(Settings):
     restate_labels: Duration = Field(
         timedelta(days=1), description="How late labels may come: for so long an older window with enough labels is judged."
     )
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""),
+        description="Address outside that gets a `POST` while metrics are computed, rules judged and messages delivered. Unset: none.",
+    )
+    heartbeat_interval: PositiveDuration = Field(timedelta(minutes=1), description="How often the heartbeat is sent.")
+    heartbeat_within: PositiveDuration = Field(
+        timedelta(minutes=15), description="How long ago collecting and judging may be for a heartbeat to be sent."
+    )
     slack_webhook_url: SecretStr = Field(
         SecretStr(""), description="Incoming webhook of Slack: messages go to the one channel that it belongs to."
     )
@@ -80,6 +88,7 @@ class AlertsSettings(Settings):
         description="Hosts that webhooks, Alertmanager and actions may call, with commas: `hooks.example.com`, `*.corp.example.com:8443`, "
         "`http://localhost:9093`. Unset: every public host over https. Private addresses and plain http have to be named.",
     )
+    action_commands: bool = Field(False, description="Allows actions of the rules file to run commands on this machine.")
     webhook_ca_file: str = Field("", description="Certificate authority (PEM) to trust for webhooks beside the system's.")
     pagerduty_url: str = Field(PAGERDUTY_URL, description="Address of PagerDuty's events API; another one for its European region.")
     smtp_host: str = Field("", description="Mail server. Unset: no mail.")
@@ -95,6 +104,13 @@ class AlertsSettings(Settings):
     smtp_password: SecretStr = Field(SecretStr(""), description="Password at the mail server.")
     smtp_from: str = Field("", description="Sender of the mails, for example `modelwatch <alerts@example.com>`.")
     smtp_to: str = Field("", description="Addresses that are told where the rules file names no receiver, separated by commas.")
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _check_heartbeat(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            own_host(value.get_secret_value())
+        return value
 
     @field_validator("slack_webhook_url")
     @classmethod

@@ -73,6 +73,15 @@ class HostPolicy:
         return any(fnmatchcase(name, entry) for entry in literal for name in (names if usual else names[1:]))
 
 
+def own_host(url: str) -> HostPolicy:
+    """A policy for an address that an operator has set: it may be called, and nothing else. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise ValueError("it is not a web address; it must begin with https://")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return HostPolicy((f"{'http://' if parts.scheme == 'http' else ''}{host}:{parts.port or PORTS[parts.scheme]}",))
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public internet.
 

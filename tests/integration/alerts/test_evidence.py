@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def drifted(engine: Engine) -> Engine:
     return engine
 
 
-def _fields(row: object) -> dict[str, object]:
+def _fields(row: object) -> dict[str, Any]:
     return {name: getattr(row, name) for name in row.__slots__}  # type: ignore[attr-defined]
 
 
