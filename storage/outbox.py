@@ -140,7 +140,8 @@ def of_incident(c: Connection, incident_id: int) -> list[OutboxItem]:
 
 def waiting_since(c: Connection) -> datetime | None:
     """When the oldest message that still waits was written; None where none waits."""
-    return c.scalar(select(func.min(outbox.c.created_at)).where(outbox.c.status == OutboxStatus.WAITING.value))
+    found: datetime | None = c.scalar(select(func.min(outbox.c.created_at)).where(outbox.c.status == OutboxStatus.WAITING.value))
+    return found
 
 
 def counts(c: Connection) -> dict[OutboxStatus, int]:
