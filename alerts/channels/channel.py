@@ -50,19 +50,25 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Whom a message goes to within a channel: a Slack channel ("" for the usual one) or mail addresses."""
+    """Whom a message goes to within a channel: a Slack channel ("" for the usual one), mail addresses, or what the rules
+    say of the receiver ``target`` (its address may be a secret, which is not kept in the database)."""
 
     slack_channel: str = ""
     email_to: tuple[str, ...] = field(default=())
+    target: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As the outbox keeps it."""
-        return {"slack_channel": self.slack_channel, "email_to": list(self.email_to)}
+        return {"slack_channel": self.slack_channel, "email_to": list(self.email_to), "target": self.target}
 
     @classmethod
     def from_json(cls, payload: dict[str, Any]) -> Address:
         """The address that ``to_json`` wrote."""
-        return cls(slack_channel=str(payload["slack_channel"]), email_to=tuple(map(str, payload["email_to"])))
+        return cls(
+            slack_channel=str(payload["slack_channel"]),
+            email_to=tuple(map(str, payload["email_to"])),
+            target=str(payload.get("target", "")),
+        )
 
 
 class Channel(Protocol):

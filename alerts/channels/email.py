@@ -91,9 +91,9 @@ def compose(message: Message, *, sender: str, to: tuple[str, ...]) -> EmailMessa
     mail["From"] = sender
     mail["To"] = ", ".join(to)
     mail["Date"] = format_datetime(message.at)
-    mail["Message-ID"] = message_id(message.key, domain)
+    mail["Message-ID"] = message_id(_named(message, message.key), domain)
     if message.answers:
-        mail["In-Reply-To"] = mail["References"] = message_id(message.answers, domain)
+        mail["In-Reply-To"] = mail["References"] = message_id(_named(message, message.answers), domain)
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     if message.severity in ("critical", "page"):
@@ -101,6 +101,11 @@ def compose(message: Message, *, sender: str, to: tuple[str, ...]) -> EmailMessa
     mail.set_content(_sendable(plain_text(message)), cte="quoted-printable")
     mail.add_alternative(_sendable(html_text(message)), subtype="html", cte="quoted-printable")
     return mail
+
+
+def _named(message: Message, key: str) -> str:
+    """A name that no other installation gives: the keys of incidents are numbers, and every database begins with 1."""
+    return f"{message.incident_key} {key}" if message.incident_key else key
 
 
 def message_id(key: str, domain: str) -> str:
