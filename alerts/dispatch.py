@@ -23,7 +23,7 @@ from alerts.lifecycle import OPEN
 from alerts.messages import Kind, Message
 from alerts.observations import Freshness
 from alerts.receivers import Receiver
-from alerts.routes import Recipient, outbox_item, recipients_of
+from alerts.routes import Recipient, outbox_item, outbox_key, recipients_of
 from alerts.routing import Routing
 from alerts.rules import Rule, RuleSet
 from alerts.silencing import silenced
@@ -136,19 +136,21 @@ class _Clerk:
         self._tell(incident, notice, key=f"incident:{incident.id}:acknowledged {incident.acked_at.isoformat()}")
 
     def _tell(self, incident: Incident, notice: Notice, key: str = "") -> None:
+        """The notice to each recipient through each of its channels; with ``key`` only to those that have not got it before."""
         earlier = {(item.receiver, item.channel): item for item in incidents.first_messages(self.c, incident.id)}
         made: dict[bool, Message] = {}
         for name in notice.recipients:
             receiver = self.desk.routing.receiver(name)
             ends = receiver is None or receiver.send_resolved
             for recipient in recipients_of(receiver) if receiver else _as_before(name, earlier.values()):
-                if key and outbox.get_item(self.c, f"{key}:{name}:{recipient.channel}"):
+                if key and outbox.get_item(self.c, outbox_key(key, name, recipient.channel)):
                     continue
                 if ends not in made:
                     made[ends] = self._message(incident, notice, ends=ends)
                 first = earlier.get((name, recipient.channel))
-                message = replace(made[ends], answers=_message_key(first) if first else "", **({"key": key} if key else {}))
-                self.messages += outbox.enqueue(self.c, outbox_item(message, recipient, self.sources.now, incident_id=incident.id))
+                message = replace(made[ends], answers=_message_key(first) if first else "", key=key or made[ends].key)
+                item = outbox_item(message, recipient, self.sources.now, incident_id=incident.id)
+                self.messages += outbox.enqueue(self.c, item)
 
     def _message(self, incident: Incident, notice: Notice, *, ends: bool) -> Message:
         message, problems = incident_message(incident, notice, self.sources, ends=ends)

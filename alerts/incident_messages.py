@@ -76,7 +76,8 @@ def _told(notice: Notice, sources: Sources, *, ends: bool) -> _Told:
     over = [sources.alerts[one] for one in notice.ended if ends and one in sources.alerts]
     # One that began to be a problem again while its end waited to be told: the end is what is told.
     ended = worst_first(replace(alert, state=AlertState.RESOLVED) for alert in over)
-    shown, problems = [], []
+    shown: list[tuple[AlertRow, Message]] = []
+    problems: list[str] = []
     for alert in [*firing, *ended][:MOST_LINES]:
         message, failed = message_for(alert, sources.rules.get(alert.rule), dashboard=sources.dashboard, now=sources.now)
         shown.append((alert, message))

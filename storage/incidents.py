@@ -91,8 +91,10 @@ def record_lift(c: Connection, incident: Incident, *, now: datetime) -> None:
 def lifted_at(c: Connection, ids: Collection[int]) -> dict[int, datetime]:
     """When the acknowledgement of each of these incidents was lifted last; those that never had one are left out."""
     targets = {_target(one): one for one in ids}
-    query = select(audit_table.c.target, func.max(audit_table.c.at)).where(audit_table.c.action == _LIFT)
-    rows = c.execute(query.where(audit_table.c.target.in_(targets)).group_by(audit_table.c.target)) if targets else []
+    if not targets:
+        return {}
+    lifts = select(audit_table.c.target, func.max(audit_table.c.at)).group_by(audit_table.c.target)
+    rows = c.execute(lifts.where(audit_table.c.action == _LIFT, audit_table.c.target.in_(targets)))
     return {targets[target]: at for target, at in rows}
 
 
