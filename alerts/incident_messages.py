@@ -137,9 +137,9 @@ def _lasted(incident: Incident, now: datetime) -> str:
 
 
 def _joined(*sentences: str) -> str:
-    return " ".join(sentence if sentence[-1] in ".!?…" else f"{sentence}." for sentence in sentences[:-1] if sentence) + (
-        f" {sentences[-1]}" if sentences[-1] else ""
-    )
+    """The sentences that are there, each but the last with an end."""
+    said = [sentence for sentence in sentences if sentence]
+    return " ".join([*(one if one[-1] in ".!?…" else f"{one}." for one in said[:-1]), *said[-1:]])
 
 
 # ---------------------------------------------------------------------------------------------- several
