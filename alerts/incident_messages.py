@@ -72,7 +72,8 @@ def incident_message(
 
 
 def _told(notice: Notice, sources: Sources, *, ends: bool) -> _Told:
-    firing = worst_first(sources.alerts[one] for one in (*notice.new, *notice.still) if one in sources.alerts)
+    new = frozenset(notice.new)
+    firing = worst_first((sources.alerts[one] for one in (*notice.new, *notice.still) if one in sources.alerts), new)
     over = [sources.alerts[one] for one in notice.ended if ends and one in sources.alerts]
     # One that began to be a problem again while its end waited to be told: the end is what is told.
     ended = worst_first(replace(alert, state=AlertState.RESOLVED) for alert in over)
@@ -148,7 +149,7 @@ def _joined(*sentences: str) -> str:
 def _of_many(incident: Incident, notice: Notice, told: _Told, sources: Sources) -> Message:
     common = common_labels(told.all)
     rules = {alert.rule for alert in told.all}
-    problems = [(alert, sources.rules.get(alert.rule)) for alert in told.all[: 50 * MOST_LINES]]
+    problems = [(alert, sources.rules.get(alert.rule)) for alert in told.all]
     return Message(
         kind=notice.kind,
         key="",

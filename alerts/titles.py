@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from storage.records import AlertRow
 
@@ -43,9 +43,12 @@ def common_labels(alerts: Sequence[AlertRow]) -> dict[str, str]:
     return common
 
 
-def worst_first(alerts: Iterable[AlertRow]) -> list[AlertRow]:
-    """By severity, then the longest firing; the fingerprint makes the order the same on every machine."""
-    return sorted(alerts, key=lambda alert: (_rank(alert), str(alert.fired_at or ""), alert.fingerprint))
+def worst_first(alerts: Iterable[AlertRow], new: Collection[str] = frozenset()) -> list[AlertRow]:
+    """By severity, then the new ones (by fingerprint), then the longest firing; in the same order on every machine."""
+    return sorted(
+        alerts,
+        key=lambda alert: (_rank(alert), alert.fingerprint not in new, str(alert.fired_at or ""), alert.fingerprint),
+    )
 
 
 def worst_severity(alerts: Iterable[AlertRow]) -> str:

@@ -108,7 +108,7 @@ def test_names_of_the_open_windows_decide_who_is_muted() -> None:
     routing = Routing(root=Route(path="", receiver="r"), mute_windows=(nights, office))
     night, day = open_windows(routing, utc("2026-07-01 23:00")), open_windows(routing, utc("2026-07-01 12:00"))
 
-    assert (night, day) == ({"nights"}, {"office"})
+    assert (set(night), set(day)) == ({"nights"}, {"office"})
     assert muted(Route(path="", receiver="r", mute=("nights",)), night) == "mute window nights"
     assert muted(Route(path="", receiver="r", mute=("nights",)), day) is None
     assert muted(Route(path="", receiver="r", only=("office",)), night) == "outside of office"
