@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
 from alerts.conditions import parse_condition
+from alerts.dispatch import Desk, dispatch
 from alerts.lifecycle import LIVE, Finding, Observation, Transition, explain, next_state
-from alerts.messages import message_for
 from alerts.observations import Freshness, judged_window, observe
-from alerts.routes import Recipient, outbox_item
 from alerts.rules import Group, Rule, RuleSet
 from alerts.wording import LABELLED
-from storage import alerts, leases, metrics, outbox
+from storage import alerts, leases, metrics
 from storage.engine import reading, writing
 from storage.records import AlertEvent, AlertRow, MetricPoint
 
@@ -28,15 +27,6 @@ LEASE = "alerts"
 LEASE_TIME = timedelta(seconds=15)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """What evaluations need beside the rules: whom to tell, where the dashboard is, and how old a point may be."""
-
-    recipients: tuple[Recipient, ...]
-    dashboard: str
-    freshness: Freshness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,24 +128,21 @@ def _gone_rule(row: AlertRow) -> Rule:
 
 
 def _write(c: Connection, judged: Sequence[_Judged], desk: Desk, now: datetime) -> Evaluation:
-    problems: list[str] = []
+    """Stores what became of the alerts and, where a problem began or ended, what follows for incidents and messages."""
+    transitions = tuple(transition for one in judged for transition in one.transitions)
     for one in judged:
         for transition in one.transitions:
-            problems += _store(c, transition, one.rule, desk, now)
-    return Evaluation(transitions=tuple(t for one in judged for t in one.transitions), problems=tuple(problems))
+            _store(c, transition, one.rule, now)
+    if not any(transition.fires or transition.resolves for transition in transitions):
+        return Evaluation(transitions=transitions)
+    return Evaluation(transitions=transitions, problems=dispatch(c, desk, now).problems)
 
 
-def _store(c: Connection, transition: Transition, rule: Rule | None, desk: Desk, now: datetime) -> tuple[str, ...]:
-    alerts.save_alert(c, transition.row)
-    if not transition.changed:
-        return ()
-    alerts.add_event(c, _event(transition, rule, now))
-    if not (transition.fires or transition.resolves):
-        return ()
-    message, problems = message_for(transition.row, rule, dashboard=desk.dashboard, now=now)
-    for recipient in desk.recipients:
-        outbox.enqueue(c, outbox_item(message, recipient, now))
-    return problems
+def _store(c: Connection, transition: Transition, rule: Rule | None, now: datetime) -> None:
+    row = transition.row
+    alerts.save_alert(c, replace(row, suppressed=None, acked_by=None) if transition.resolves else row)
+    if transition.changed:
+        alerts.add_event(c, _event(transition, rule, now))
 
 
 def _event(transition: Transition, rule: Rule | None, now: datetime) -> AlertEvent:

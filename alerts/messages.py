@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -12,6 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from alerts.annotations import Annotations, render_annotations
 from alerts.cards import Card
 from alerts.rules import Rule
+from alerts.titles import alert_title, common_labels
 from alerts.wording import format_value, words_of
 from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
@@ -108,7 +109,7 @@ def message_for(alert: AlertRow, rule: Rule | None, *, dashboard: str, now: date
         kind=Kind.RESOLVED if resolved else Kind.FIRING,
         key=message_key(alert, resolved=resolved),
         answers=message_key(alert, resolved=False) if resolved else "",
-        title=_title(alert),
+        title=alert_title(alert),
         summary=_resolved_summary(alert) if resolved else texts.get("summary") or _plain_summary(alert),
         at=now,
         severity=alert.labels.get("severity", ""),
@@ -158,16 +159,6 @@ def channel_broken(message: Message, *, channel: str, receiver: str, error: str,
     )
 
 
-def _title(alert: AlertRow) -> str:
-    subject = [alert.labels.get("model", "")]
-    if version := alert.labels.get("version"):
-        subject.append(f"version {version}")
-    if feature := alert.labels.get("feature"):
-        subject.append(feature)
-    name = ", ".join(part for part in subject if part)
-    return f"{alert.rule}: {name}" if name else alert.rule
-
-
 def _plain_summary(alert: AlertRow) -> str:
     return alert.reason[:1].upper() + alert.reason[1:] if alert.reason else f"{alert.rule} fires"
 
@@ -208,15 +199,27 @@ def _times(alert: AlertRow, now: datetime) -> list[tuple[str, str]]:
 
 def dashboard_link(dashboard: str, alert: AlertRow, rule: Rule | None, now: datetime) -> str:
     """The page of the dashboard that shows the problem, from a while before it began to its end or to now."""
-    if not dashboard:
+    return problems_link(dashboard, [(alert, rule)], now)
+
+
+def problems_link(dashboard: str, problems: Sequence[tuple[AlertRow, Rule | None]], now: datetime) -> str:
+    """The page that shows all of the problems, for what they have in common, over the time of all; the overview where pages differ."""
+    if not dashboard or not problems:
         return ""
-    page = words_of(rule.metric if rule else "").page
+    pages = {words_of(rule.metric if rule else "").page for _, rule in problems}
+    page = pages.pop() if len(pages) == 1 else "overview"
+    spans = [_span(alert, now) for alert, _ in problems]
+    common = common_labels([alert for alert, _ in problems])
+    wanted: dict[str, str] = {key: common[key] for key in ("model", "version", "feature") if key in common}
+    wanted |= {"from": _instant(min(begin for begin, _ in spans)), "to": _instant(max(end for _, end in spans))}
+    return f"{dashboard.rstrip('/')}/{page}?{urlencode(wanted)}"
+
+
+def _span(alert: AlertRow, now: datetime) -> tuple[datetime, datetime]:
     began = alert.pending_at or alert.fired_at or now
     before = max(timedelta(seconds=5 * (alert.window_seconds or 60)), timedelta(minutes=1))
     until = alert.resolved_at if alert.state is AlertState.RESOLVED and alert.resolved_at else now
-    wanted: dict[str, str] = {key: alert.labels[key] for key in ("model", "version", "feature") if key in alert.labels}
-    wanted |= {"from": _instant(began - before), "to": _instant(until + timedelta(seconds=1))}
-    return f"{dashboard.rstrip('/')}/{page}?{urlencode(wanted)}"
+    return began - before, until + timedelta(seconds=1)
 
 
 def _instant(at: datetime) -> str:

@@ -1,6 +1,6 @@
-"""Who is told of an alert. Pure. In this version the receiver of the route is told of everything.
+"""From a receiver to its channels, and from a message to the rows of the outbox. Pure.
 
-Nested routes, grouping, silences, inhibition, mute windows and repeats have their place here.
+Which receiver hears of what, and when, is the business of ``alerts.incidents``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Recipient:
 
 
 def recipients(rules: RuleSet, fallback: Receiver) -> tuple[Recipient, ...]:
-    """Whom to tell. ``fallback`` is the receiver made of the settings, for a rules file that names none."""
+    """Whom the root of the routes tells. ``fallback`` is the receiver made of the settings, for a rules file that names none."""
     chosen = rules.routing.receiver(rules.routing.root.receiver) or fallback
     return recipients_of(chosen)
 
 
 def recipients_of(receiver: Receiver) -> tuple[Recipient, ...]:
-    """The receiver, once for each of its channels."""
+    """The receiver, once for each of its channels. A channel that is made from the rules finds itself by the receiver's name."""
     found = []
     if receiver.slack:
         found.append(Recipient(receiver=receiver.name, channel="slack", address=Address(slack_channel=receiver.slack_channel)))
@@ -52,8 +52,8 @@ def outbox_key(message_key: str, receiver: str, channel: str) -> str:
     return f"{message_key}:{receiver}:{channel}"
 
 
-def outbox_item(message: Message, recipient: Recipient, now: datetime) -> OutboxItem:
-    """The message as a row of the outbox, due at once."""
+def outbox_item(message: Message, recipient: Recipient, now: datetime, *, incident_id: int | None = None) -> OutboxItem:
+    """The message as a row of the outbox, due at once; ``incident_id`` where the incident counts it among its messages."""
     return OutboxItem(
         dedup_key=outbox_key(message.key, recipient.receiver, recipient.channel),
         channel=recipient.channel,
@@ -62,4 +62,5 @@ def outbox_item(message: Message, recipient: Recipient, now: datetime) -> Outbox
         payload={"message": message.to_json(), "address": recipient.address.to_json()},
         created_at=now,
         next_attempt_at=now,
+        incident_id=incident_id,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import time, timedelta
 from zoneinfo import ZoneInfo
 
 from alerts.receivers import Receiver
@@ -115,7 +115,13 @@ class Routing:
     def window(self, name: str) -> MuteWindow | None:
         return next((window for window in self.mute_windows if window.name == name), None)
 
+    def with_fallback(self, receiver: Receiver) -> Routing:
+        """The same, with this receiver where no receiver is named: for a file that has none."""
+        if self.receivers:
+            return self
+        return replace(self, root=_received(self.root, receiver.name), receivers=(receiver,))
 
-def in_utc(at: datetime, zone: ZoneInfo) -> datetime:
-    """A wall-clock time in a zone as an instant; one that does not exist there (spring) is the instant that follows the gap."""
-    return at.replace(tzinfo=zone).astimezone(ZoneInfo("UTC"))
+
+def _received(route: Route, receiver: str) -> Route:
+    children = tuple(_received(child, receiver) for child in route.routes)
+    return replace(route, receiver=route.receiver or receiver, routes=children)

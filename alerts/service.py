@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
 from alerts.deliver import Delivery
-from alerts.evaluate import LEASE_TIME, Desk, evaluate_group, give_up_lease, renew, resolve_orphans
+from alerts.dispatch import Desk, desk_for
+from alerts.evaluate import LEASE_TIME, evaluate_group, give_up_lease, renew, resolve_orphans
 from alerts.lifecycle import LIVE
 from alerts.metrics import AlertMetrics
-from alerts.routes import recipients
 from alerts.rule_files import WatchedRules
 from alerts.rules import Group
 from alerts.settings import (
@@ -29,8 +29,10 @@ from alerts.settings import (
     make_channels,
     usual_addresses,
 )
+from alerts.timers import Timers
 from storage.alerts import load_alerts
 from storage.engine import DatabaseUnavailable, create_engine, reading
+from storage.incidents import load_open
 from storage.service import exporting, owner_name, stopping, wait_for_database
 
 TICK_SECONDS = 1.0
@@ -108,6 +110,7 @@ class Judge:
     _due: dict[str, float] = field(default_factory=dict)
     _renewed: float = 0.0
     _orphans_due: bool = True
+    _timers: Timers = field(default_factory=Timers)
     _leads: bool = False
 
     def round(self) -> float:
@@ -125,7 +128,7 @@ class Judge:
         due = self._groups_due()
         for group in due:
             self._judge(group)
-        if due:
+        if self._tend() or due:
             self._show()
         return self._idle_seconds()
 
@@ -146,10 +149,22 @@ class Judge:
             _log.info("The lease was not given back because the database is away; it runs out by itself.")
 
     def _desk(self) -> Desk:
-        fallback = default_receiver(self.settings)
-        return Desk(
-            recipients=recipients(self.rules.rules, fallback), dashboard=self.settings.dashboard, freshness=self.settings.freshness
-        )
+        settings = self.settings
+        return desk_for(self.rules.rules, default_receiver(settings), dashboard=settings.dashboard, freshness=settings.freshness)
+
+    def _tend(self) -> bool:
+        """Tells what is due of incidents; whether anything was."""
+        dispatched = self._timers.tend(self.engine, self._desk(), owner=self.owner, now=_now())
+        if dispatched is None:
+            self._leads = False
+            return False
+        self._say_problems(dispatched.problems)
+        return dispatched.looked
+
+    def _say_problems(self, problems: Sequence[str]) -> None:
+        self.metrics.templates_failed(len(problems))
+        for problem in problems:
+            _log.error("%s: %s. The alert went out with a plain text instead.", self.rules.rules.source, problem)
 
     def _keep_lease(self) -> bool:
         if self._leads and time.monotonic() - self._renewed < RENEW_SECONDS:
@@ -174,9 +189,8 @@ class Judge:
             return
         self._renewed = started
         self._due[group.name] = max(self._due.get(group.name, started) + interval, started + interval / 2)
-        self.metrics.evaluated(now, len(evaluation.problems))
-        for problem in evaluation.problems:
-            _log.error("%s: %s. The alert went out with a plain text instead.", group.name, problem)
+        self.metrics.evaluated(now)
+        self._say_problems(evaluation.problems)
         for transition in evaluation.transitions:
             if transition.changed:
                 row = transition.row
@@ -185,7 +199,9 @@ class Judge:
     def _show(self) -> None:
         with reading(self.engine) as c:
             live = load_alerts(c, states=LIVE)
+            unfinished = load_open(c)
         self.metrics.show_alerts([rule.name for rule in self.rules.rules.rules], live)
+        self.metrics.show_incidents(unfinished)
 
     def _idle_seconds(self) -> float:
         due = min((self._due.get(group.name, 0.0) for group in self.rules.rules.groups), default=time.monotonic() + TICK_SECONDS)

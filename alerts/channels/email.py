@@ -92,9 +92,9 @@ def compose(message: Message, *, sender: str, to: tuple[str, ...]) -> EmailMessa
     mail["From"] = sender
     mail["To"] = ", ".join(to)
     mail["Date"] = format_datetime(message.at)
-    mail["Message-ID"] = message_id(message.key, domain)
+    mail["Message-ID"] = message_id(_named(message, message.key), domain)
     if message.answers:
-        mail["In-Reply-To"] = mail["References"] = message_id(message.answers, domain)
+        mail["In-Reply-To"] = mail["References"] = message_id(_named(message, message.answers), domain)
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     if message.severity in ("critical", "page"):
@@ -108,6 +108,11 @@ def compose(message: Message, *, sender: str, to: tuple[str, ...]) -> EmailMessa
         page = mail.get_payload()[-1]  # type: ignore[index]
         page.add_related(picture, "image", "png", cid=place, disposition="inline", filename="chart.png")  # type: ignore[union-attr]
     return mail
+
+
+def _named(message: Message, key: str) -> str:
+    """A name that no other installation gives: the keys of incidents are numbers, and every database begins with 1."""
+    return f"{message.incident_key} {key}" if message.incident_key else key
 
 
 def message_id(key: str, domain: str) -> str:
