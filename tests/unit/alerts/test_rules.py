@@ -116,7 +116,7 @@ def test_matchers_select_series(where: dict[str, object], series: dict[str, str]
         ({"labels": {"model": "x"}}, "'model' is set from the series"),
         ({"labels": {"a b": "x"}}, "'a b' is not a label name"),
         ({"labels": {"team": "{{ model }}"}}, "labels.team: labels are plain text"),
-        ({"promql": "up == 0"}, "promql: is not supported in this version; use `metric`"),
+        ({"promql": "up == 0"}, "metric and promql cannot be together; give it one of them"),
         ({"metric": None}, "the key 'metric' is missing"),
         ({"alert": ""}, "alert: String should have at least 1 character"),
     ],
