@@ -36,6 +36,11 @@ class Freshness:
         late = self.restate_labels if rule.metric in LABELLED else timedelta(0)
         return max(3 * self.step(rule, window_seconds), LEAST_LIMIT) + self.window_lag + late
 
+    def tolerance(self, rule: Rule, window_seconds: int) -> timedelta:
+        """How far from the earlier time the point may be that a value is held against."""
+        given = rule.change.tolerance if rule.change else None
+        return given or 1.5 * self.step(rule, window_seconds)
+
     def lookback(self, rule: Rule, window_seconds: int) -> timedelta:
         """How far back points are of interest: further where several count, or where a series that falls silent is a problem."""
         limit = self.limit(rule, window_seconds)

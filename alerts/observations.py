@@ -151,14 +151,17 @@ def _in_points(
         seconds = point.window_seconds
         if seconds not in limits:
             limits[seconds] = freshness.limit(rule, seconds)
-        if now - point.at > limits[seconds]:
-            stale.append(point)
+        age = now - point.at
+        if age > limits[seconds]:
+            if age <= freshness.lookback(rule, seconds):
+                stale.append(point)
             continue
         alive.add(point.model)
         if wanted is None or not plain or key in wanted or finding_of(rule, point) in counts:
             readings.append(read(rule, series_labels(point), several, freshness))
+    is_empty = not alive and not stale
     stale = [point for point in stale if point.model not in alive]
-    return _Found(readings=readings, stale=stale, alive=frozenset(alive), is_empty=not series)
+    return _Found(readings=readings, stale=stale, alive=frozenset(alive), is_empty=is_empty)
 
 
 def _effective(rule: Rule) -> frozenset[Finding]:

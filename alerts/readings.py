@@ -74,7 +74,7 @@ def read(rule: Rule, series: Mapping[str, str], points: Sequence[MetricPoint], f
         finding, value = finding_of(rule, newest), newest.value
         return _reading(rule, series, newest, finding, value, _said(rule, newest, finding, value))
     step = freshness.step(rule, newest.window_seconds)
-    measured = _measured(rule, points, step)
+    measured = _measured(rule, points, freshness.tolerance(rule, newest.window_seconds))
     value = None if is_too_little(rule, newest) else measured(newest)
     if rule.points[1] == 1:
         finding = compared(rule, value, newest.threshold) if value is not None else finding_of(rule, newest)
@@ -114,8 +114,8 @@ def _several(
     """
     least, of = rule.points
     oldest = newest.at - (of + 1) * step
-    usable = [point for point in points if oldest <= point.at <= newest.at and not is_too_little(rule, point)]
-    last = sorted(usable, key=lambda point: point.at, reverse=True)[:of]
+    usable = {point.at: point for point in points if oldest <= point.at <= newest.at and not is_too_little(rule, point)}
+    last = [usable[at] for at in sorted(usable, reverse=True)[:of]]
     findings = [compared(rule, measured(point), point.threshold) for point in last]
     breaching, clear = findings.count(Finding.BREACH), findings.count(Finding.CLEAR)
     counted = f"{breaching} of the last {of} points {rule.when}"
@@ -134,12 +134,11 @@ def _several(
 # ---------------------------------------------------------------------------------------------- against an earlier time
 
 
-def _measured(rule: Rule, points: Sequence[MetricPoint], step: timedelta) -> Measured:
+def _measured(rule: Rule, points: Sequence[MetricPoint], tolerance: timedelta) -> Measured:
     """What of a point is judged: its value, or the change of it; None where there is nothing to hold it against."""
     change = rule.change
     if change is None:
         return lambda point: point.value
-    tolerance = change.tolerance or 1.5 * step
 
     def changed(point: MetricPoint) -> float | None:
         then = point.at - change.against

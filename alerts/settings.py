@@ -46,6 +46,9 @@ class AlertsSettings(Settings):
     restate_labels: Duration = Field(
         timedelta(days=1), description="How late labels may come: for so long an older window with enough labels is judged."
     )
+    prometheus_url: SecretStr = Field(
+        SecretStr(""), description="Prometheus that rules with `promql` ask, such as `http://127.0.0.1:9090`. Unset: they cannot be judged."
+    )
     slack_webhook_url: SecretStr = Field(
         SecretStr(""), description="Incoming webhook of Slack: messages go to the one channel that it belongs to."
     )
@@ -68,6 +71,13 @@ class AlertsSettings(Settings):
     smtp_password: SecretStr = Field(SecretStr(""), description="Password at the mail server.")
     smtp_from: str = Field("", description="Sender of the mails, for example `modelwatch <alerts@example.com>`.")
     smtp_to: str = Field("", description="Addresses that are told where the rules file names no receiver, separated by commas.")
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _check_prometheus(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("it must begin with http:// or https://")
+        return value
 
     @field_validator("slack_webhook_url")
     @classmethod
