@@ -137,9 +137,7 @@ def _read(c: Connection, need: _Need, since: datetime, now: datetime) -> list[Me
         return metrics.read_points(c, names=[need.metric], window_seconds=seconds, start=since, end=end)
     if need.least is not None:
         least = None if need.least < 0 else need.least
-        return metrics.latest_points(
-            c, need.metric, window_seconds=seconds, since=since, sufficient=least is None, least_n=least
-        )
+        return metrics.latest_points(c, need.metric, window_seconds=seconds, since=since, sufficient=least is None, least_n=least)
     if need.metric in LABELLED:  # a day of points for each series: the index leads to the last of each
         return metrics.latest_points(c, need.metric, window_seconds=seconds, since=since)
     return newest_points(c, need.metric, seconds, since)

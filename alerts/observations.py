@@ -131,7 +131,9 @@ def _in_part(
 
 def _in_budgets(rule: Rule, spending: Sequence[Spending]) -> _Found:
     readings = [reading for one in spending for reading in read_spending(rule, one)]
-    return _Found(readings=readings, alive=frozenset(reading.series.get("model", "") for reading in readings), is_empty=not readings)
+    return _Found(
+        readings=readings, alive=frozenset(reading.series.get("model", "") for reading in readings), is_empty=not readings
+    )
 
 
 def _in_points(

@@ -47,7 +47,8 @@ class AlertsSettings(Settings):
         timedelta(days=1), description="How late labels may come: for so long an older window with enough labels is judged."
     )
     prometheus_url: SecretStr = Field(
-        SecretStr(""), description="Prometheus that rules with `promql` ask, such as `http://127.0.0.1:9090`. Unset: they cannot be judged."
+        SecretStr(""),
+        description="Prometheus that rules with `promql` ask, such as `http://127.0.0.1:9090`. Unset: they cannot be judged.",
     )
     slack_webhook_url: SecretStr = Field(
         SecretStr(""), description="Incoming webhook of Slack: messages go to the one channel that it belongs to."

@@ -62,9 +62,7 @@ class Sources:
 
     def unjudged(self, now: datetime) -> dict[str, int]:
         """By source, how many rules cannot be judged; empty where no rule asks one."""
-        recent = {
-            group: one for group, one in self._unjudged.items() if now - one.at <= max(REMEMBER, 3 * one.interval)
-        }
+        recent = {group: one for group, one in self._unjudged.items() if now - one.at <= max(REMEMBER, 3 * one.interval)}
         self._unjudged = recent
         name = self.prometheus.name if self.prometheus else "prometheus"
         return dict(Counter({name: sum(len(one.rules) for one in recent.values())})) if recent else {}

@@ -23,9 +23,7 @@ _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 def newest_points(c: Connection, name: str, window_seconds: int, since: datetime) -> list[MetricPoint]:
     """The newest point of each series of the metric over windows of one length, where it is not older than ``since``."""
-    found = _last(is_postgresql(c)).where(
-        metrics.c.name == name, metrics.c.window_seconds == window_seconds, metrics.c.at >= since
-    )
+    found = _last(is_postgresql(c)).where(metrics.c.name == name, metrics.c.window_seconds == window_seconds, metrics.c.at >= since)
     verdict, fields = _PLACE["verdict"], tuple(_PLACE)
     points = []
     for row in c.execute(found):
