@@ -85,7 +85,7 @@ def observe(
     observations = [_observation(rule, reading) for reading in found.readings]
     if rule.no_data is Policy.ALERT:
         observations += [_silent(rule, point) for point in found.stale]
-        if found.is_empty:
+        if found.is_empty and (rule.promql or any(is_literal(pattern) for pattern in rule.where.values())):
             observations.append(_nothing_at_all(rule))
     seen = {observation.fingerprint for observation in observations}
     missing = [row for row in live if row.fingerprint not in seen]
@@ -229,7 +229,10 @@ def _failed(rule: Rule, live: Sequence[AlertRow], error: str) -> list[Observatio
 
 
 def _nothing_at_all(rule: Rule) -> Observation:
-    """A rule that alerts on missing data, and whose series are not there at all: one alert for what it names."""
+    """A rule that alerts on missing data, and whose series are not there at all: one alert for what it names.
+
+    A rule that names nothing asks for whatever there is, and nothing may be right.
+    """
     named = {key: pattern for key, pattern in rule.where.items() if is_literal(pattern)}
     said = f"there is no {rule.metric} at all" if rule.metric else "the query gives nothing at all"
     return _observation(rule, Reading(series=named, finding=Finding.NO_DATA, reason=said))

@@ -6,6 +6,7 @@ answers, and only while they come as fast as that. What is not answered in time 
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import re
@@ -36,7 +37,6 @@ PATIENCE_SECONDS = 0.5
 FORGET_SECONDS = 300.0
 """An answer that nobody came for in this time tells of the past; the query is asked again."""
 
-_ERROR = re.compile(r'"error":("(?:[^"\\]|\\.)*")')
 _log = logging.getLogger(__name__)
 
 Query = Callable[[str], tuple[Sample, ...]]
@@ -87,15 +87,19 @@ def _explain(error: Exception) -> str:
 
 
 def _refusal(text: str) -> str:
-    """Prometheus' own words where it gave some (``HTTP Status Code 400 (b'{"status":"error",…,"error":"…"}')``)."""
-    status = re.search(r"HTTP Status Code (\d+)", text)
-    found = _ERROR.search(text)
+    """The status, and Prometheus' own words where it gave some.
+
+    >>> _refusal("HTTP Status Code 400 (b'{\\"error\\": \\"parse error\\"}')")
+    'it answered 400: parse error'
+    """
+    found = re.fullmatch(r"HTTP Status Code (\d+) \((b.*)\)", text, re.DOTALL)
+    if found is None:
+        return "it answered with an error"
     try:
-        said = json.loads(found[1]) if found else ""
-    except ValueError:
-        said = ""
-    code = status[1] if status else "an error"
-    return f"it answered {code}" + (f": {str(said)[:300]}" if said else "")
+        said = str(json.loads(ast.literal_eval(found[2]))["error"])
+    except (ValueError, SyntaxError, LookupError, TypeError):
+        return f"it answered {found[1]}"
+    return f"it answered {found[1]}: {' '.join(said.split())[:300]}"
 
 
 # ---------------------------------------------------------------------------------------------- in the background
@@ -151,7 +155,7 @@ class Prometheus:
     def _wait(self, asked: Mapping[str, _Asked]) -> bool:
         """Whether all were answered within the patience of one evaluation."""
         until = time.monotonic() + self._patience
-        return all([one.answered.wait(max(0.0, until - time.monotonic())) for one in asked.values()])
+        return all([one.answered.wait(max(0.0, until - time.monotonic())) for one in asked.values()])  # noqa: C419  wait for each
 
     def _take(self, asker: str, query: str, asked: _Asked) -> Answer | None:
         if asked.answer is not None:

@@ -171,6 +171,8 @@ def labels_of(metric: str) -> tuple[str, ...]:
     """
     if metric in SEGMENTED:
         return ("segment",)
+    if metric in BUDGET_WORDS:
+        return ("model",)
     if metric == "uptime" or (words_of(metric).page == "overview" and metric != "data_freshness_seconds"):
         return ()
     return ("model", "version", "feature") if metric.startswith("drift_") and metric not in WHOLE_ONLY else ("model", "version")

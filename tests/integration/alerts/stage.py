@@ -21,6 +21,7 @@ from alerts.observations import Freshness
 from alerts.routes import recipients
 from alerts.rules import RuleSet, parse_rules
 from alerts.settings import AlertsSettings, default_receiver, make_channels, usual_addresses
+from alerts.sources import Sources
 from storage import alerts, metrics, outbox
 from storage.engine import reading, writing
 from storage.records import AlertRow, MetricPoint, OutboxItem, OutboxStatus
@@ -61,6 +62,7 @@ class Stage:
     owner: str = "one"
     now: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     metrics: AlertMetrics = field(default_factory=AlertMetrics)
+    sources: Sources = field(default_factory=Sources)
     _delivery: Delivery | None = None
 
     def point(self, value: float | None, **changes: Any) -> None:
@@ -80,14 +82,15 @@ class Stage:
         with writing(self.engine) as c:
             metrics.write_points(c, [MetricPoint(**given)])
 
-    def evaluate(self) -> Evaluation | None:
-        """One evaluation of the only group."""
+    def evaluate(self, group: int = 0) -> Evaluation | None:
+        """One evaluation of the first group, or of another."""
         desk = Desk(
             recipients=recipients(self.rules, default_receiver(self.settings)),
             dashboard="https://watch.example.com",
             freshness=QUICK,
+            sources=self.sources,
         )
-        return evaluate_group(self.engine, self.rules.groups[0], desk, owner=self.owner, now=self.now)
+        return evaluate_group(self.engine, self.rules.groups[group], desk, owner=self.owner, now=self.now)
 
     def play(self, *values: float | None, step: float = 10.0, **changes: Any) -> list[str]:
         """For each value: a point, an evaluation, and ``step`` seconds; the states of the alerts after each."""
