@@ -12,7 +12,7 @@ from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 
 from alerts.rules import Rule
-from alerts.wording import Unit, format_value, words_of
+from alerts.wording import Unit, format_value
 from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
 from storage.records import AlertRow
@@ -50,15 +50,15 @@ def render_annotations(rule: Rule, alert: AlertRow) -> Annotations:
 
 def template_values(rule: Rule, alert: AlertRow) -> dict[str, object]:
     """The names that a template can use (docs/rules.md lists them)."""
-    unit = words_of(rule.metric).unit
-    series = {key: alert.labels.get(key, "") for key in WHERE_KEYS}
+    unit = rule.words.unit
     return {
-        **series,
+        **{key: value for key, value in alert.labels.items() if key.isidentifier()},
+        **{key: alert.labels.get(key, "") for key in WHERE_KEYS},
         "labels": dict(alert.labels),
         "alert": rule.name,
         "rule": rule.name,
         "metric": rule.metric,
-        "metric_title": words_of(rule.metric).title,
+        "metric_title": rule.words.title,
         "value": _readable(alert.value, unit),
         "threshold": _readable(alert.threshold, unit),
         "window": format_duration(timedelta(seconds=alert.window_seconds)) if alert.window_seconds else "",

@@ -27,6 +27,7 @@ from alerts.routes import Recipient, outbox_item, outbox_key, recipients_of
 from alerts.routing import Routing
 from alerts.rules import Rule, RuleSet
 from alerts.silencing import silenced
+from alerts.sources import Sources as Askable
 from alerts.titles import worst_first
 from storage import alerts, deployments, incidents, outbox, silences
 from storage.records import AlertEvent, AlertRow, Incident, OutboxItem, Silence
@@ -46,6 +47,7 @@ class Desk:
     dashboard: str
     freshness: Freshness
     evidence: Evidence | None = None
+    sources: Askable = field(default_factory=Askable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,15 @@ class Dispatched:
     problems: tuple[str, ...] = field(default=())
 
 
-def desk_for(rules: RuleSet, fallback: Receiver, *, dashboard: str, freshness: Freshness, evidence: Evidence | None = None) -> Desk:
+def desk_for(
+    rules: RuleSet,
+    fallback: Receiver,
+    *,
+    dashboard: str,
+    freshness: Freshness,
+    evidence: Evidence | None = None,
+    sources: Askable | None = None,
+) -> Desk:
     """The desk of a rules file. ``fallback`` is the receiver made of the settings, for a file that names none."""
     return Desk(
         routing=rules.routing.with_fallback(fallback),
@@ -65,6 +75,7 @@ def desk_for(rules: RuleSet, fallback: Receiver, *, dashboard: str, freshness: F
         dashboard=dashboard,
         freshness=freshness,
         evidence=evidence,
+        sources=sources or Askable(),
     )
 
 

@@ -171,7 +171,7 @@ def _resolved_summary(alert: AlertRow) -> str:
 
 
 def _facts(alert: AlertRow, rule: Rule | None, now: datetime) -> tuple[tuple[str, str], ...]:
-    words = words_of(rule.metric if rule else "")
+    words = rule.words if rule else words_of("")
     unit = words.unit
     facts: list[tuple[str, str]] = []
     if alert.value is not None:

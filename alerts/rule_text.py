@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, StrictInt, StrictStr, ValidationError
@@ -18,30 +18,75 @@ from alerts.routing_text import InhibitText, MuteWindowText, RouteText
 from alerts.yaml_types import (
     ConditionText,
     Duration,
+    LabelKey,
     LabelName,
     LabelValue,
     Name,
     Pattern,
     PolicyText,
     PositiveDuration,
+    Share,
+    SomeOf,
     Text,
     WhereKey,
 )
 
 
-class RuleText(Text):
+class ChangeText(Text):
+    """Against which earlier time a value is held."""
+
+    against: PositiveDuration
+    kind: Literal["relative", "absolute"] = "relative"
+    tolerance: PositiveDuration | None = None
+
+
+class BurnWindowText(Text):
+    """A long and a short window, how fast the budget burns in both, and how bad that is."""
+
+    long: PositiveDuration
+    short: PositiveDuration
+    burn: Annotated[float, Field(gt=0)]
+    severity: LabelValue
+
+
+class BurnRateText(Text):
+    """An objective, and how fast its budget of failures burns."""
+
+    objective: Literal["error_rate", "latency"]
+    target: Share
+    threshold: PositiveDuration | None = None
+    over: PositiveDuration = timedelta(days=30)
+    min_failures: Annotated[StrictInt, Field(ge=1)] = 5
+    windows: Annotated[list[BurnWindowText], Field(min_length=1)] | None = None
+
+
+class PartText(Text):
+    """What is judged, and how: all of a rule, or one of its parts."""
+
+    metric: Name | None = None
+    promql: Name | None = None
+    where: dict[WhereKey, Pattern] = {}
+    window: PositiveDuration | None = None
+    when: ConditionText | None = None
+    resolve_when: ConditionText | None = None
+    points: SomeOf = (1, 1)
+    change: ChangeText | None = None
+    min_samples: Annotated[StrictInt, Field(ge=0)] | None = None
+
+
+PartsText = Annotated[list[PartText], Field(min_length=2)]
+
+
+class RuleText(PartText):
     """One rule."""
 
     alert: Name
-    metric: Name | None = None
-    promql: Any = None
-    where: dict[WhereKey, Pattern] = {}
-    window: PositiveDuration | None = None
-    when: ConditionText
-    resolve_when: ConditionText | None = None
+    all_of: PartsText | None = Field(None, alias="all")
+    any_of: PartsText | None = Field(None, alias="any")
+    equal: list[LabelKey] | None = None
+    burn_rate: BurnRateText | None = None
     hold: Duration = Field(timedelta(0), alias="for")
     keep_firing_for: Duration = timedelta(0)
-    min_samples: Annotated[StrictInt, Field(ge=0)] | None = None
     no_data: PolicyText = "keep"
     on_error: PolicyText = "keep"
     labels: dict[LabelName, LabelValue] = {}
@@ -120,10 +165,22 @@ def _explain(problem: ErrorDetails, content: dict[str, Any]) -> str:
     return f"{place}{key}: {message}" if key else f"{place}{message}"
 
 
-_LISTS: dict[str, tuple[str, str]] = {"groups": ("group", "name"), "rules": ("rule", "alert"), "receivers": ("receiver", "name")}
+_LISTS: dict[str, tuple[str, str]] = {
+    "groups": ("group", "name"),
+    "rules": ("rule", "alert"),
+    "receivers": ("receiver", "name"),
+    "all": ("part", "metric"),
+    "any": ("part", "metric"),
+    "windows": ("window", "severity"),
+}
 _SHAPES: dict[str, type[Text]] = {
     "groups": GroupText,
     "rules": RuleText,
+    "all": PartText,
+    "any": PartText,
+    "change": ChangeText,
+    "burn_rate": BurnRateText,
+    "windows": BurnWindowText,
     "receivers": ReceiverText,
     "routes": RouteText,
     "slack": SlackText,

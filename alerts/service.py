@@ -29,6 +29,7 @@ from alerts.settings import (
     make_channels,
     usual_addresses,
 )
+from alerts.sources import Sources, sources_for
 from alerts.timers import Timers
 from storage.alerts import load_alerts
 from storage.engine import DatabaseUnavailable, create_engine, reading
@@ -76,7 +77,8 @@ def _now() -> datetime:
 
 def _work(settings: AlertsSettings, rules: WatchedRules, metrics: AlertMetrics, engine: Engine, stop: threading.Event) -> None:
     owner = owner_name()
-    judge = Judge(engine=engine, settings=settings, rules=rules, metrics=metrics, owner=owner)
+    sources = sources_for(settings.prometheus_url.get_secret_value(), settings.home)
+    judge = Judge(engine=engine, settings=settings, rules=rules, metrics=metrics, owner=owner, sources=sources)
     delivery = Delivery(
         engine,
         make_channels(settings),
@@ -107,6 +109,7 @@ class Judge:
     rules: WatchedRules
     metrics: AlertMetrics
     owner: str
+    sources: Sources = field(default_factory=Sources)
     _due: dict[str, float] = field(default_factory=dict)
     _renewed: float = 0.0
     _orphans_due: bool = True
@@ -136,7 +139,7 @@ class Judge:
         """Says what is odd about the rules and the channels, once for each file that comes into force."""
         rules = self.rules.rules
         told = [r for r in rules.routing.receivers if r.name == rules.routing.root.receiver] or [default_receiver(self.settings)]
-        for warning in (*rules.warnings, *channel_warnings(self.settings, tuple(told))):
+        for warning in (*rules.warnings, *self.sources.warnings(rules), *channel_warnings(self.settings, tuple(told))):
             _log.warning("%s: %s.", rules.source, warning)
 
     def close(self) -> None:
@@ -150,7 +153,13 @@ class Judge:
 
     def _desk(self) -> Desk:
         settings = self.settings
-        return desk_for(self.rules.rules, default_receiver(settings), dashboard=settings.dashboard, freshness=settings.freshness)
+        return desk_for(
+            self.rules.rules,
+            default_receiver(settings),
+            dashboard=settings.dashboard,
+            freshness=settings.freshness,
+            sources=self.sources,
+        )
 
     def _tend(self) -> bool:
         """Tells what is due of incidents; whether anything was."""

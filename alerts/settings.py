@@ -65,6 +65,10 @@ class AlertsSettings(Settings):
     heartbeat_within: PositiveDuration = Field(
         timedelta(minutes=15), description="How long ago collecting and judging may be for a heartbeat to be sent."
     )
+    prometheus_url: SecretStr = Field(
+        SecretStr(""),
+        description="Prometheus that rules with `promql` ask, such as `http://127.0.0.1:9090`. Unset: they cannot be judged.",
+    )
     slack_webhook_url: SecretStr = Field(
         SecretStr(""), description="Incoming webhook of Slack: messages go to the one channel that it belongs to."
     )
@@ -110,6 +114,13 @@ class AlertsSettings(Settings):
     def _check_heartbeat(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
             own_host(value.get_secret_value())
+        return value
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _check_prometheus(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("it must begin with http:// or https://")
         return value
 
     @field_validator("slack_webhook_url")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -14,6 +15,8 @@ from storage.durations import parse_duration
 WHERE_KEYS = ("model", "version", "role", "segment", "feature")
 _ADDRESS = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SOME_OF = re.compile(r"(\d{1,4}) of (\d{1,4})")
+MOST_POINTS = 1000
 
 
 def _duration(value: object) -> timedelta:
@@ -41,9 +44,28 @@ def _pattern(value: object) -> str:
 
 
 def _where_key(value: object) -> str:
-    if value not in WHERE_KEYS:
-        raise ValueError(f"{value!r} cannot be matched; use {', '.join(WHERE_KEYS)}")
-    return str(value)
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
+        raise ValueError(f"{value!r} cannot be matched; use {', '.join(WHERE_KEYS)}, or with promql a label of its series")
+    return value
+
+
+def _share(value: object) -> float:
+    text = str(value).strip()
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if isinstance(value, bool) or not 0 < share < 1:
+        raise ValueError(f"{value!r} is not a share between 0% and 100%; write for example 99.9%")
+    return share
+
+
+def _some_of(value: object) -> tuple[int, int]:
+    """``3 of 5`` as (3, 5)."""
+    found = _SOME_OF.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or not 1 <= int(found[1]) <= int(found[2]) <= MOST_POINTS:
+        raise ValueError(f"{value!r} is not a number of points; write for example 3 of 5 (of {MOST_POINTS} at most)")
+    return int(found[1]), int(found[2])
 
 
 def _label_name(value: object) -> str:
@@ -76,8 +98,11 @@ PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), AfterValidat
 ConditionText = Annotated[Condition, BeforeValidator(_condition)]
 Pattern = Annotated[str, BeforeValidator(_pattern)]
 WhereKey = Annotated[str, BeforeValidator(_where_key)]
+LabelKey = Annotated[str, BeforeValidator(_where_key)]
 LabelName = Annotated[str, BeforeValidator(_label_name)]
 LabelValue = Annotated[str, BeforeValidator(_label_value)]
+Share = Annotated[float, BeforeValidator(_share)]
+SomeOf = Annotated[tuple[int, int], BeforeValidator(_some_of)]
 Address = Annotated[str, BeforeValidator(_address)]
 Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
 PolicyText = Literal["keep", "alert", "ok"]

@@ -21,6 +21,7 @@ from alerts.metrics import AlertMetrics
 from alerts.observations import Freshness
 from alerts.rules import RuleSet, parse_rules
 from alerts.settings import AlertsSettings, default_receiver, make_channels, usual_addresses
+from alerts.sources import Sources
 from alerts.timers import Timers
 from storage import alerts, metrics, outbox
 from storage.engine import reading, writing
@@ -65,6 +66,7 @@ class Stage:
     metrics: AlertMetrics = field(default_factory=AlertMetrics)
     evidence: Evidence | None = None
     timers: Timers = field(default_factory=Timers)
+    sources: Sources = field(default_factory=Sources)
     _delivery: Delivery | None = None
 
     def point(self, value: float | None, **changes: Any) -> None:
@@ -84,14 +86,21 @@ class Stage:
         with writing(self.engine) as c:
             metrics.write_points(c, [MetricPoint(**given)])
 
-    def evaluate(self) -> Evaluation | None:
-        """One evaluation of the only group."""
-        return evaluate_group(self.engine, self.rules.groups[0], self.desk, owner=self.owner, now=self.now)
+    def evaluate(self, group: int = 0) -> Evaluation | None:
+        """One evaluation of the first group, or of another."""
+        return evaluate_group(self.engine, self.rules.groups[group], self.desk, owner=self.owner, now=self.now)
 
     @property
     def desk(self) -> Desk:
         fallback = default_receiver(self.settings)
-        return desk_for(self.rules, fallback, dashboard="https://watch.example.com", freshness=QUICK, evidence=self.evidence)
+        return desk_for(
+            self.rules,
+            fallback,
+            dashboard="https://watch.example.com",
+            freshness=QUICK,
+            evidence=self.evidence,
+            sources=self.sources,
+        )
 
     def tend(self) -> Dispatched | None:
         """What the service does between evaluations."""

@@ -116,7 +116,7 @@ def test_matchers_select_series(where: dict[str, object], series: dict[str, str]
         ({"labels": {"model": "x"}}, "'model' is set from the series"),
         ({"labels": {"a b": "x"}}, "'a b' is not a label name"),
         ({"labels": {"team": "{{ model }}"}}, "labels.team: labels are plain text"),
-        ({"promql": "up == 0"}, "promql: is not supported in this version; use `metric`"),
+        ({"promql": "up == 0"}, "metric and promql cannot be together; give it one of them"),
         ({"metric": None}, "the key 'metric' is missing"),
         ({"alert": ""}, "alert: String should have at least 1 character"),
     ],
@@ -172,8 +172,19 @@ def test_shipped_rules_are_valid_and_name_metrics_that_exist() -> None:
     rules = parse_rules(DEFAULT_RULES.read_text(encoding="utf-8"), "default_rules.yml")
 
     assert rules.warnings == ()
-    assert {rule.metric for rule in rules.rules} <= set(METRICS)
-    assert all(rule.labels.get("severity") for rule in rules.rules)
+    assert {part.metric for rule in rules.rules for part in rule.judged if rule.burn_rate is None} <= set(METRICS)
+    assert all(rule.labels.get("severity") or rule.burn_rate for rule in rules.rules)
+
+
+def test_each_shipped_rule_has_a_runbook_that_it_names() -> None:
+    rules = parse_rules(DEFAULT_RULES.read_text(encoding="utf-8"), "default_rules.yml")
+    page = (DEFAULT_RULES.parents[1] / "docs" / "runbooks.md").read_text(encoding="utf-8")
+    sections = {part.split("\n", 1)[0].strip(): part for part in page.split("\n## ")[1:]}
+
+    for rule in rules.rules:
+        assert rule.annotations["description"] == f"Runbook: docs/runbooks.md#{rule.name.lower()}"
+        assert all(f"**{word}.**" in sections[rule.name] for word in ("Meaning", "Impact", "Diagnosis", "Mitigation")), rule.name
+    assert sorted(sections) == sorted(rule.name for rule in rules.rules)
 
 
 @given(
