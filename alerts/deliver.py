@@ -52,6 +52,14 @@ class Letter:
     merged: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """Which channels a sender takes messages of: ``only`` these, or all ``but`` those."""
+
+    only: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+
+
 class Pace:
     """Slack takes about one message per second and channel, with short bursts (https://docs.slack.dev/apis/web-api/rate-limits)."""
 
@@ -83,6 +91,7 @@ class Delivery:
         metrics: AlertMetrics,
         clock: Callable[[], datetime],
         pause: Callable[[float], object],
+        lane: Lane = Lane(),
     ) -> None:
         self._engine = engine
         self._channels = channels
@@ -91,9 +100,14 @@ class Delivery:
         self._metrics = metrics
         self._clock = clock
         self._pause = pause
+        self._lane = lane
         self._pace = Pace()
         self._unmarked: dict[int, tuple[Delivered, tuple[int, ...]]] = {}
         self._holds: dict[tuple[str, str], tuple[datetime, str]] = {}
+
+    def use(self, channels: Mapping[str, Channel]) -> None:
+        """Other channels from now on: the rules name other receivers."""
+        self._channels = channels
 
     def deliver_next(self) -> bool:
         """Takes on one message that is due; False where there is none. Raises DatabaseUnavailable."""
@@ -123,7 +137,9 @@ class Delivery:
             return False, None
         with writing(self._engine) as c:
             now = self._clock()
-            for item in outbox.claim_due(c, owner=self._owner, now=now, hold=CLAIM_TIME, limit=1):
+            for item in outbox.claim_due(
+                c, owner=self._owner, now=now, hold=CLAIM_TIME, limit=1, only=self._lane.only, but=self._lane.but
+            ):
                 letter = self._opened(c, item, now)
                 return True, self._with_what_piled_up(c, letter, now) if letter else None
         return False, None

@@ -53,6 +53,9 @@ class AlertMetrics:
             registry=self.registry,
         )
         self._incidents = Gauge("modelwatch_incidents", "Incidents that are not over, by state.", ["state"], registry=self.registry)
+        self._heartbeat = Gauge(
+            "modelwatch_heartbeat_last_success_timestamp_seconds", "When a heartbeat was last sent.", registry=self.registry
+        )
         Gauge("modelwatch_alerts_up", "1 while the process runs.", registry=self.registry).set(1)
         self.show_incidents(())
         self._show_suppressed(())
@@ -100,6 +103,10 @@ class AlertMetrics:
     def stood_by(self) -> None:
         """Another process holds the lease."""
         self._evaluated.set(0)
+
+    def beaten(self, at: datetime) -> None:
+        """A heartbeat was sent."""
+        self._heartbeat.set(at.timestamp())
 
     def attempted(self, channel: str, outcome: str) -> None:
         self._notifications.labels(channel, outcome).inc()

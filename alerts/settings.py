@@ -220,7 +220,7 @@ def make_channels(settings: AlertsSettings, receivers: Iterable[Receiver] = ()) 
 
 
 def _channels_of_receivers(settings: AlertsSettings, receivers: tuple[Receiver, ...]) -> dict[str, Channel]:
-    poster = Poster(policy=HostPolicy.parse(settings.webhook_hosts), ca_file=settings.webhook_ca_file)
+    poster = poster_of(settings)
     webhooks = {receiver.name: receiver.webhook for receiver in receivers if receiver.webhook}
     services = {receiver.name: receiver.pagerduty for receiver in receivers if receiver.pagerduty}
     alertmanagers = {receiver.name: receiver.alertmanager for receiver in receivers if receiver.alertmanager}
@@ -235,6 +235,11 @@ def _channels_of_receivers(settings: AlertsSettings, receivers: tuple[Receiver, 
     if others:
         channels["apprise"] = AppriseServices(others)
     return channels
+
+
+def poster_of(settings: AlertsSettings) -> Poster:
+    """What posts to the hosts that the settings allow."""
+    return Poster(policy=HostPolicy.parse(settings.webhook_hosts), ca_file=settings.webhook_ca_file)
 
 
 def mail_server(settings: AlertsSettings) -> MailServer:

@@ -26,14 +26,28 @@ def enqueue(c: Connection, item: OutboxItem) -> bool:
     return insert_new(c, outbox, values_of(item, without=("id",)), key=["dedup_key"])
 
 
-def claim_due(c: Connection, *, owner: str, now: datetime, hold: timedelta, limit: int) -> list[OutboxItem]:
-    """Claims messages that are due, the longest due first; nobody else gets them before ``now + hold``."""
+def claim_due(
+    c: Connection,
+    *,
+    owner: str,
+    now: datetime,
+    hold: timedelta,
+    limit: int,
+    only: Collection[str] = (),
+    but: Collection[str] = (),
+) -> list[OutboxItem]:
+    """Claims messages that are due, the longest due first; nobody else gets them before ``now + hold``.
+
+    ``only`` of these channels, or of all ``but`` those, where there are any.
+    """
+    channels = [outbox.c.channel.in_(list(only))] if only else [outbox.c.channel.not_in(list(but))] if but else []
     due = (
         select(outbox.c.id)
         .where(
             outbox.c.status == OutboxStatus.WAITING.value,
             outbox.c.next_attempt_at <= now,
             or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now),
+            *channels,
         )
         .order_by(outbox.c.next_attempt_at, outbox.c.id)
         .limit(limit)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, insert, text
 
+from alerts import evaluate
 from alerts.cards import Card
 from alerts.dispatch import Dispatched, dispatch
 from alerts.evaluate import LEASE_TIME, give_up_lease, resolve_orphans
@@ -348,7 +349,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "step", [(alerts, "save_alert"), (incidents, "load_open"), (incidents, "save"), (outbox, "enqueue"), (alerts, "mark")]
+    "step", [(evaluate, "save_alerts"), (incidents, "load_open"), (incidents, "save"), (outbox, "enqueue"), (alerts, "mark")]
 )
 @pytest.mark.parametrize("after", [False, True])
 def test_kill_at_any_step_leaves_nothing_and_loses_nothing(
