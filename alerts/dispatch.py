@@ -17,7 +17,7 @@ from alerts.cards import Card
 from alerts.causes import likely_cause
 from alerts.channels.channel import Address
 from alerts.incident_messages import MOST_LINES, Sources, incident_message
-from alerts.incidents import FIRING, Notice, Plan, Situation, Step, plan
+from alerts.incidents import FIRING, Notice, Plan, Situation, Step, plan, route_of
 from alerts.inhibition import inhibited
 from alerts.lifecycle import OPEN
 from alerts.messages import Kind, Message
@@ -131,6 +131,8 @@ class _Clerk:
         """Says to all that have heard of the incident that somebody takes care of it: once for each acknowledgement."""
         if incident.acked_at is None or incident.closed_at is not None or not incident.number:
             return
+        if route_of(incident, self.desk.routing).digest is not None:
+            return  # such a route is quiet between its digests
         firing = tuple(one for one, heard in incident.told.items() if heard == FIRING)
         notice = Notice(kind=Kind.ACKNOWLEDGED, number=incident.number, recipients=tuple(incident.recipients), still=firing)
         self._tell(incident, notice, key=f"incident:{incident.id}:acknowledged {incident.acked_at.isoformat()}")

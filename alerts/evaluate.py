@@ -140,7 +140,7 @@ def _write(c: Connection, judged: Sequence[_Judged], desk: Desk, now: datetime) 
 
 def _store(c: Connection, transition: Transition, rule: Rule | None, now: datetime) -> None:
     row = transition.row
-    alerts.save_alert(c, replace(row, suppressed=None, acked_by=None) if transition.resolves else row)
+    alerts.save_alert(c, replace(row, suppressed=None) if transition.resolves else row)
     if transition.changed:
         alerts.add_event(c, _event(transition, rule, now))
 

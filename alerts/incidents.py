@@ -83,7 +83,7 @@ def plan(situation: Situation) -> Plan:
     mutes = {key: muted(place.route, windows) for key, place in places.items()}
     steps = []
     for incident in situation.incidents:
-        place = places.get(incident.key) or _Place(route=_route_of(incident, situation.routing), labels={}, members=[])
+        place = places.get(incident.key) or _Place(route=route_of(incident, situation.routing), labels={}, members=[])
         steps.append(_advance(incident, place.route, _standing(incident, place, muted(place.route, windows), situation), situation))
     for key, place in places.items():
         if key in open_keys or mutes[key]:
@@ -152,7 +152,7 @@ def _moved_in(places: dict[str, _Place], incidents: Iterable[Incident]) -> dict[
     }
 
 
-def _route_of(incident: Incident, routing: Routing) -> Route:
+def route_of(incident: Incident, routing: Routing) -> Route:
     """The incident's route; where the file has it no more, one that has nothing but the clock of the root."""
     known = next(
         (route for route in routing.root.walk() if (route.path, route.receiver) == (incident.route, incident.receiver)), None

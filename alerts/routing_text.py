@@ -144,7 +144,9 @@ def _route(text: RouteText, parent: Route, *, path: str) -> Route:
         only=parent.only if text.only is None else tuple(text.only),
         escalate=parent.escalate
         if text.escalate is None
-        else tuple(Escalation(after=step.after, receiver=step.receiver) for step in text.escalate),
+        else tuple(
+            Escalation(after=step.after, receiver=step.receiver) for step in sorted(text.escalate, key=lambda step: step.after)
+        ),
         digest=parent.digest if text.digest is None else _digest(text.digest),
     )
     children = tuple(_route(child, route, path=f"{path}.{i}".lstrip(".")) for i, child in enumerate(text.routes))

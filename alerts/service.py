@@ -21,7 +21,7 @@ from alerts.evaluate import LEASE_TIME, evaluate_group, give_up_lease, renew, re
 from alerts.lifecycle import LIVE
 from alerts.metrics import AlertMetrics
 from alerts.rule_files import WatchedRules
-from alerts.rules import Group
+from alerts.rules import Group, RuleSet
 from alerts.settings import (
     AlertsSettings,
     channel_warnings,
@@ -111,6 +111,7 @@ class Judge:
     _renewed: float = 0.0
     _orphans_due: bool = True
     _timers: Timers = field(default_factory=Timers)
+    _made: tuple[RuleSet, Desk] | None = None
     _leads: bool = False
 
     def round(self) -> float:
@@ -149,8 +150,13 @@ class Judge:
             _log.info("The lease was not given back because the database is away; it runs out by itself.")
 
     def _desk(self) -> Desk:
-        settings = self.settings
-        return desk_for(self.rules.rules, default_receiver(settings), dashboard=settings.dashboard, freshness=settings.freshness)
+        """Made once for each file that comes into force."""
+        rules, settings = self.rules.rules, self.settings
+        if self._made is None or self._made[0] is not rules:
+            fallback = default_receiver(settings)
+            desk = desk_for(rules, fallback, dashboard=settings.dashboard, freshness=settings.freshness)
+            self._made = rules, desk
+        return self._made[1]
 
     def _tend(self) -> bool:
         """Tells what is due of incidents; whether anything was."""
