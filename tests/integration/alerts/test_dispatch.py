@@ -153,6 +153,15 @@ def test_nothing_is_looked_at_while_nothing_is_due(stage: Stage) -> None:
     assert stage.tend() == Dispatched()
 
 
+def test_clock_that_is_put_back_is_noticed(stage: Stage) -> None:
+    judge(stage, age=0.5)
+    stage.wait(-3600)
+    assert stage.tend() == Dispatched(looked=True)
+    wait(stage, 30)
+
+    assert told(stage) == [("firing", "slack"), ("firing", "email")]
+
+
 def test_rule_that_is_removed_ends_the_incident(stage: Stage) -> None:
     judge(stage, age=0.5)
     wait(stage, 30)
