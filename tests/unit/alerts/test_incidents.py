@@ -359,6 +359,13 @@ def test_end_of_what_was_told_is_told_in_a_mute_window() -> None:
     assert heard == [(30, "firing to oncall: +a"), (700, "resolved to oncall: -a")]
 
 
+def test_nothing_is_repeated_in_a_mute_window() -> None:
+    timeline = Timeline(routing(MUTED.replace("repeat_interval: 4h", "repeat_interval: 10m")))
+    heard = timeline.run((0, lambda: timeline.fire("a")), until=25 * MINUTE)
+
+    assert heard == [(30, "firing to oncall: +a"), (20 * MINUTE, "repeat to oncall: a")]
+
+
 def test_route_that_tells_only_in_a_window_waits_for_it() -> None:
     timeline = Timeline(routing(ONLY))
     heard = timeline.run((0, lambda: timeline.fire("a")), until=15 * MINUTE)
