@@ -17,7 +17,7 @@ from alerts.cards import Card
 from alerts.causes import likely_cause
 from alerts.channels.channel import Address
 from alerts.incident_messages import MOST_LINES, Sources, incident_message
-from alerts.incidents import FIRING, Notice, Plan, Situation, Step, plan
+from alerts.incidents import FIRING, Notice, Plan, Situation, Step, plan, route_of
 from alerts.inhibition import inhibited
 from alerts.lifecycle import OPEN
 from alerts.messages import Kind, Message
@@ -30,7 +30,7 @@ from alerts.silencing import silenced
 from alerts.sources import Sources as Askable
 from alerts.titles import worst_first
 from storage import alerts, deployments, incidents, outbox, silences
-from storage.records import AlertEvent, AlertRow, Incident, OutboxItem, Silence
+from storage.records import AlertEvent, AlertRow, Deployment, Incident, OutboxItem, Silence
 
 Evidence = Callable[[Connection, Sequence[AlertRow], datetime], Card | None]
 """What fills the cause card of a message: given its firing alerts, the worst first. A fault in it costs the card, not the message."""
@@ -125,6 +125,7 @@ class _Clerk:
     sources: Sources
     messages: int = 0
     problems: list[str] = field(default_factory=list)
+    histories: dict[str, list[Deployment]] = field(default_factory=dict)
 
     def carry_out(self, step: Step, before: Incident | None) -> Incident:
         incident = step.incident
@@ -142,13 +143,17 @@ class _Clerk:
         """Says to all that have heard of the incident that somebody takes care of it: once for each acknowledgement."""
         if incident.acked_at is None or incident.closed_at is not None or not incident.number:
             return
+        if route_of(incident, self.desk.routing).digest is not None:
+            return  # such a route is quiet between its digests
         firing = tuple(one for one, heard in incident.told.items() if heard == FIRING)
         notice = Notice(kind=Kind.ACKNOWLEDGED, number=incident.number, recipients=tuple(incident.recipients), still=firing)
         self._tell(incident, notice, key=f"incident:{incident.id}:acknowledged {incident.acked_at.isoformat()}")
 
     def _tell(self, incident: Incident, notice: Notice, key: str = "") -> None:
         """The notice to each recipient through each of its channels; with ``key`` only to those that have not got it before."""
-        earlier = {(item.receiver, item.channel): item for item in incidents.first_messages(self.c, incident.id)}
+        first_ever = notice.number == 1 and not key
+        items = () if first_ever else incidents.first_messages(self.c, incident.id)
+        earlier = {(item.receiver, item.channel): item for item in items}
         made: dict[bool, Message] = {}
         for name in notice.recipients:
             receiver = self.desk.routing.receiver(name)
@@ -183,7 +188,9 @@ class _Clerk:
         rows = [self.sources.alerts[one] for one in incident.told if one in self.sources.alerts]
         models = {row.labels.get("model", "") for row in rows}
         model = models.pop() if len(models) == 1 else ""
-        return likely_cause(rows, deployments.history(self.c, model), self.sources.now) if model else None
+        if model and model not in self.histories:
+            self.histories[model] = deployments.history(self.c, model)
+        return likely_cause(rows, self.histories[model], self.sources.now) if model else None
 
 
 def _message_key(item: OutboxItem) -> str:

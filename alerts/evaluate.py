@@ -141,8 +141,8 @@ def _write(c: Connection, judged: Sequence[_Judged], desk: Desk, now: datetime) 
 
 
 def _stored(transition: Transition) -> AlertRow:
-    """The row to store: what is over is neither suppressed nor in anybody's care."""
-    return replace(transition.row, suppressed=None, acked_by=None) if transition.resolves else transition.row
+    """The row to store: what is over is not suppressed any more."""
+    return replace(transition.row, suppressed=None) if transition.resolves else transition.row
 
 
 def _event(transition: Transition, rule: Rule | None, now: datetime) -> AlertEvent:

@@ -83,7 +83,7 @@ def plan(situation: Situation) -> Plan:
     mutes = {key: muted(place.route, windows) for key, place in places.items()}
     steps = []
     for incident in situation.incidents:
-        place = places.get(incident.key) or _Place(route=_route_of(incident, situation.routing), labels={}, members=[])
+        place = places.get(incident.key) or _Place(route=route_of(incident, situation.routing), labels={}, members=[])
         steps.append(_advance(incident, place.route, _standing(incident, place, muted(place.route, windows), situation), situation))
     for key, place in places.items():
         if key in open_keys or mutes[key]:
@@ -152,7 +152,7 @@ def _moved_in(places: dict[str, _Place], incidents: Iterable[Incident]) -> dict[
     }
 
 
-def _route_of(incident: Incident, routing: Routing) -> Route:
+def route_of(incident: Incident, routing: Routing) -> Route:
     """The incident's route; where the file has it no more, one that has nothing but the clock of the root."""
     known = next(
         (route for route in routing.root.walk() if (route.path, route.receiver) == (incident.route, incident.receiver)), None
@@ -224,6 +224,7 @@ def _suppressed(situation: Situation, places: Mapping[str, _Place], mutes: Mappi
 
 
 def _advance(incident: Incident, route: Route, standing: _Standing, situation: Situation) -> Step:
+    incident = _not_ahead(incident, situation.now)
     if not incident.number and not standing.new:
         return Step(incident=_closed(incident, situation.now))  # it ended, or was suppressed, before anybody heard of it
     if route.digest is not None:
@@ -332,7 +333,7 @@ def _escalated(step: Step, route: Route, standing: _Standing, situation: Situati
 def _change_due(incident: Incident, route: Route, standing: _Standing, situation: Situation) -> datetime | None:
     """When a change is told: ``group_interval`` after the last message; a new alert also waits for others of its kind."""
     clock = (incident.told_at or incident.opened_at) + route.group_interval
-    began = [situation.alerts[one].fired_at or situation.now for one in standing.new]
+    began = [min(situation.alerts[one].fired_at or situation.now, situation.now) for one in standing.new]
     moments = [max(clock, min(began) + route.group_wait)] if began else []
     return min([*moments, *([clock] if standing.ended else [])], default=None)
 
@@ -345,6 +346,12 @@ def _repeat_due(incident: Incident, route: Route, standing: _Standing) -> dateti
 
 def _is_due(moment: datetime | None, now: datetime) -> bool:
     return moment is not None and moment <= now
+
+
+def _not_ahead(incident: Incident, now: datetime) -> Incident:
+    """Where the clock was put back, times in the future count as now: nobody waits for a day that was never there."""
+    told_at = incident.told_at and min(incident.told_at, now)
+    return replace(incident, opened_at=min(incident.opened_at, now), told_at=told_at)
 
 
 def _closed(incident: Incident, now: datetime) -> Incident:

@@ -16,7 +16,7 @@ from alerts.evidence import Evidence
 from alerts.lifecycle import LIVE
 from alerts.metrics import AlertMetrics
 from alerts.rule_files import WatchedRules
-from alerts.rules import Group
+from alerts.rules import Group, RuleSet
 from alerts.settings import AlertsSettings, channel_warnings, default_receiver
 from alerts.sources import Sources
 from alerts.timers import Timers
@@ -49,6 +49,7 @@ class Judge:
     _renewed: float = 0.0
     _orphans_due: bool = True
     _timers: Timers = field(default_factory=Timers)
+    _made: tuple[RuleSet, Desk] | None = None
     _leads: bool = False
     evaluated_at: datetime | None = None
     """When this process last judged a group; None while another one does."""
@@ -90,15 +91,19 @@ class Judge:
             _log.info("The lease was not given back because the database is away; it runs out by itself.")
 
     def _desk(self) -> Desk:
-        settings = self.settings
-        return desk_for(
-            self.rules.rules,
-            default_receiver(settings),
-            dashboard=settings.dashboard,
-            freshness=settings.freshness,
-            evidence=Evidence({rule.name: rule for rule in self.rules.rules.rules}).card,
-            sources=self.sources,
-        )
+        """The desk of the rules in force, made once for each file."""
+        rules, settings = self.rules.rules, self.settings
+        if self._made is None or self._made[0] is not rules:
+            desk = desk_for(
+                rules,
+                default_receiver(settings),
+                dashboard=settings.dashboard,
+                freshness=settings.freshness,
+                evidence=Evidence({rule.name: rule for rule in rules.rules}).card,
+                sources=self.sources,
+            )
+            self._made = rules, desk
+        return self._made[1]
 
     def _tend(self) -> bool:
         """Tells what is due of incidents; whether anything was."""

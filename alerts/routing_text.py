@@ -8,7 +8,7 @@ from datetime import time
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, StrictBool
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool
 
 from alerts.receivers import ReceiverText, receiver_of
 from alerts.routing import Digest, Escalation, Inhibition, MuteWindow, Route, Routing
@@ -41,6 +41,12 @@ def _zone(value: object) -> ZoneInfo:
         raise ValueError(f"{value!r} is not a time zone; write for example Europe/Berlin or UTC") from error
 
 
+def _day(value: int) -> int:
+    if value == 0:
+        raise ValueError("months begin with day 1; -1 is the last one")
+    return value
+
+
 def _list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
@@ -50,7 +56,7 @@ TimeOfDay = Annotated[time, BeforeValidator(_time)]
 Zone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Month = Literal["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-DayOfMonth = Annotated[int, Field(strict=True, ge=-31, le=31)]
+DayOfMonth = Annotated[int, Field(strict=True, ge=-31, le=31), AfterValidator(_day)]
 
 
 class EscalationText(Text):
@@ -88,8 +94,8 @@ class RouteText(Text):
 class InhibitText(Text):
     """What keeps quiet while something else fires."""
 
-    source: MatchText
-    target: MatchText
+    source: Annotated[MatchText, Field(min_length=1)]
+    target: Annotated[MatchText, Field(min_length=1)]
     equal: list[Name] = []
 
 
@@ -144,7 +150,9 @@ def _route(text: RouteText, parent: Route, *, path: str) -> Route:
         only=parent.only if text.only is None else tuple(text.only),
         escalate=parent.escalate
         if text.escalate is None
-        else tuple(Escalation(after=step.after, receiver=step.receiver) for step in text.escalate),
+        else tuple(
+            Escalation(after=step.after, receiver=step.receiver) for step in sorted(text.escalate, key=lambda step: step.after)
+        ),
         digest=parent.digest if text.digest is None else _digest(text.digest),
     )
     children = tuple(_route(child, route, path=f"{path}.{i}".lstrip(".")) for i, child in enumerate(text.routes))
@@ -190,6 +198,8 @@ def routing_problems(root: RouteText, receivers: Sequence[ReceiverText], windows
         problems.append("routes: the root is for everything; put `match` into a route below it")
     for place, route in _walk(root, "routes"):
         problems += [_unknown_receiver(place, name, known) for name in _receivers_of(route) if name not in known]
+        if route.digest is not None and route.escalate:
+            problems.append(f"{place}: a digest does not escalate; take `escalate` away, or give it to a route of its own")
         wanted = [*(route.mute or []), *(route.only or [])]
         problems += [f'{place}: there is no mute window "{name}"' for name in wanted if name not in named]
     effective = _route(root, Route(path="", receiver=""), path="")

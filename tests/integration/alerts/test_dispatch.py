@@ -17,12 +17,13 @@ from alerts.dispatch import Dispatched, dispatch
 from alerts.evaluate import LEASE_TIME, give_up_lease, resolve_orphans
 from alerts.messages import Message
 from alerts.rules import RuleSet, parse_rules
-from storage import alerts, audit, incidents, metrics, outbox, silences
+from storage import alerts, audit, incidents, outbox, schema, silences
 from storage.engine import reading, writing
-from storage.records import AlertState, Incident, MetricPoint, Silence
-from storage.schema import deployments
+from storage.records import AlertState, Incident, Silence
+from storage.rows import values_of
 from tests.fakes import FakeMail, FakeSlack
 from tests.integration.alerts.stage import RULES, Stage
+from tests.unit.alerts.rows import make_alert
 
 GROUPED = """routes:
   receiver: oncall
@@ -151,6 +152,15 @@ def test_nothing_is_looked_at_while_nothing_is_due(stage: Stage) -> None:
     stage.wait(1)
     assert stage.tend() == Dispatched(looked=True, messages=2)
     assert stage.tend() == Dispatched()
+
+
+def test_clock_that_is_put_back_is_noticed(stage: Stage) -> None:
+    judge(stage, age=0.5)
+    stage.wait(-3600)
+    assert stage.tend() == Dispatched(looked=True)
+    wait(stage, 30)
+
+    assert told(stage) == [("firing", "slack"), ("firing", "email")]
 
 
 def test_rule_that_is_removed_ends_the_incident(stage: Stage) -> None:
@@ -302,7 +312,9 @@ def test_receiver_that_is_gone_from_the_file_hears_of_the_end(stage: Stage, mail
 def test_promotion_shortly_before_is_named(stage: Stage) -> None:
     row = {"model": "churn", "mode": "single", "champion": "1", "challenger": None, "weight": 0.0, "salt": "s", "actor": "ada"}
     with writing(stage.engine) as c:
-        c.execute(insert(deployments).values({**row, "at": stage.now - timedelta(minutes=4), "action": "promote", "reason": ""}))
+        c.execute(
+            insert(schema.deployments).values({**row, "at": stage.now - timedelta(minutes=4), "action": "promote", "reason": ""})
+        )
     judge(stage, age=0.5)
     wait(stage, 30)
 
@@ -423,28 +435,15 @@ def test_acknowledgement_while_an_engine_looks_is_not_lost(engine: Engine, stage
     assert open_incidents(stage) == given
 
 
-def test_burst_of_ten_thousand_transitions_is_a_few_messages(stage: Stage) -> None:
-    points = [
-        MetricPoint(
-            at=stage.now,
-            name="drift_psi",
-            value=0.5,
-            model="churn",
-            version="1",
-            feature=f"f{number:05}",
-            window_seconds=60,
-            n_current=1000,
-            threshold=0.2,
-        )
-        for number in range(10_000)
-    ]
+def test_burst_of_ten_thousand_alerts_is_a_few_messages(stage: Stage) -> None:
+    row = values_of(make_alert(fired_at=stage.now))
+    names = [f"f{number:05}" for number in range(10_000)]
+    rows = [{**row, "fingerprint": name, "labels": {"model": "churn", "feature": name}} for name in names]
     with writing(stage.engine) as c:
-        metrics.write_points(c, points)
-    stage.evaluate()
-    stage.wait(30)
+        c.execute(insert(schema.alerts), rows)
     began = time.process_time()
-
     stage.tend()
+    wait(stage, 30)
 
     assert told(stage) == [("firing", "slack"), ("firing", "email")]
     assert max(len(str(item.payload)) for item in stage.items()) < 20_000

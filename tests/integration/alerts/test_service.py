@@ -123,6 +123,8 @@ def test_service_fires_tells_resolves_and_stops(service: Service, engine: Engine
         slack.wait_for(1)
         mail.wait_for(1)
         await_that(lambda: service.serves('modelwatch_alerts{rule="FeatureDrift",state="firing"} 1.0'))
+        await_that(lambda: service.serves('modelwatch_incidents{state="open"} 1.0'))
+        assert service.serves('modelwatch_alerts_suppressed{reason="silence"} 0.0')
         point(engine, 0.01)
         posted, received = slack.wait_for(2), mail.wait_for(2)
 

@@ -143,6 +143,11 @@ class Incidents(RuleBasedStateMachine):
         assert len(self.timeline.heard) == heard, "a notice without a change or a repeat that is due"
         assert self.timeline.incidents == before
 
+    @invariant()
+    def what_is_due_is_due_later(self) -> None:
+        self.look()
+        assert all(incident.due_at is None or incident.due_at > self.timeline.now for incident in self.timeline.open())
+
     def teardown(self) -> None:
         """When everything is over and a day has passed, everybody knows that it is over, and nothing is left open."""
         self.timeline.silences.clear()

@@ -128,6 +128,23 @@ def test_update_puts_off_the_repeat() -> None:
     ]
 
 
+@pytest.mark.parametrize("hours", [-24, -1, 1, 24])
+def test_clock_that_jumps_makes_nobody_wait_and_tells_nothing_twice(hours: int) -> None:
+    timeline = Timeline()
+    timeline.run((0, lambda: timeline.fire("a")), until=10)
+    timeline.start += timedelta(hours=hours)
+    timeline.plan()
+    timeline.run((50, lambda: timeline.fire("b")), until=10 * MINUTE)
+    timeline.start += timedelta(hours=hours)
+    timeline.plan()
+    timeline.run((10 * MINUTE + 5, lambda: timeline.end("a", "b")), until=12 * MINUTE)
+
+    told = [text for _, text in timeline.heard if "repeat" not in text]
+    assert told == ["firing to oncall: +a", "update to oncall: a +b", "resolved to oncall: -a -b"]
+    seconds = [second for second, text in timeline.heard if "repeat" not in text]
+    assert seconds[0] <= 40
+
+
 # ---------------------------------------------------------------------------------------------- acknowledgement
 
 
@@ -340,6 +357,13 @@ def test_end_of_what_was_told_is_told_in_a_mute_window() -> None:
     heard = play(MUTED, lambda t: [(0, lambda: t.fire("a")), (700, lambda: t.end("a"))], 20 * MINUTE)
 
     assert heard == [(30, "firing to oncall: +a"), (700, "resolved to oncall: -a")]
+
+
+def test_nothing_is_repeated_in_a_mute_window() -> None:
+    timeline = Timeline(routing(MUTED.replace("repeat_interval: 4h", "repeat_interval: 10m")))
+    heard = timeline.run((0, lambda: timeline.fire("a")), until=25 * MINUTE)
+
+    assert heard == [(30, "firing to oncall: +a"), (20 * MINUTE, "repeat to oncall: a")]
 
 
 def test_route_that_tells_only_in_a_window_waits_for_it() -> None:

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.inhibition import inhibited
@@ -95,6 +95,7 @@ def test_inhibition(rules: list[Inhibition], alerts: list[AlertRow], hidden: dic
 names = st.sampled_from("ABCDEF")
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(names, names), max_size=12), st.sets(names))
 def test_alert_is_inhibited_by_what_it_does_not_inhibit_itself(edges: list[tuple[str, str]], there: set[str]) -> None:
     found = inhibited([alert(name) for name in sorted(there)], [inhibition({"alert": a}, {"alert": b}) for a, b in edges])
