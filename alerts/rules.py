@@ -338,7 +338,10 @@ def describe(rule: Rule) -> str:
     if rule.parts:
         return (" and " if rule.combine is Combine.ALL else " or ").join(describe(part) for part in rule.parts)
     if rule.burn_rate is not None:
-        burns = " or ".join(f"{window.burn:g} over {format_duration(window.long)} and {format_duration(window.short)}" for window in rule.burn_rate.windows)
+        burns = " or ".join(
+            f"{window.burn:g} over {format_duration(window.long)} and {format_duration(window.short)}"
+            for window in rule.burn_rate.windows
+        )
         return f"{rule.words.title} > {burns}"
     if rule.when is PRESENT:
         return rule.promql

@@ -214,7 +214,10 @@ def test_rule_without_a_prometheus_says_what_to_set(stage: Stage) -> None:
         (lambda handler: said(handler, 302, "", Location="http://127.0.0.1:1/"), "redirect, which is not followed"),
         (lambda handler: said(handler, 200, "<html>"), "its answer is not one that Prometheus gives"),
         (lambda handler: said(handler, 200, '{"status":"success"}'), "its answer is not one that Prometheus gives"),
-        (lambda handler: said(handler, 503, '{"status":"error","error":"query \\"timed\\" out"}'), 'it answered 503: query "timed" out'),
+        (
+            lambda handler: said(handler, 503, '{"status":"error","error":"query \\"timed\\" out"}'),
+            'it answered 503: query "timed" out',
+        ),
         (lambda handler: said(handler, 500, "secret"), "it answered 500$"),
     ],
 )

@@ -137,7 +137,9 @@ def test_both_parts_have_to_hold(drift: float, errors: float, finding: Finding) 
 
 
 def test_alert_whose_labels_are_no_longer_common_is_gone() -> None:
-    row = AlertRow(fingerprint="f", rule="A", labels={"model": "churn", "feature": "age", "severity": "page"}, state=AlertState.FIRING)
+    row = AlertRow(
+        fingerprint="f", rule="A", labels={"model": "churn", "feature": "age", "severity": "page"}, state=AlertState.FIRING
+    )
 
     assert Finding.GONE in [one.finding for one in observe(BOTH, points(0.3, 0.02), [row], freshness=FRESHNESS, now=NOW)]
 
