@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from alerts.annotations import render_annotations
+from alerts.conditions import PRESENT
 from alerts.messages import message_for
 from alerts.receivers import Receiver
 from alerts.renderings import headline
 from alerts.routes import Recipient, recipients
 from alerts.rule_files import read_rules
-from alerts.conditions import PRESENT
 from alerts.rules import Rule, RulesError, RuleSet, describe
 from alerts.wording import SEGMENTED, labels_of
 from alerts.yaml_types import WHERE_KEYS
@@ -117,7 +117,7 @@ def sample_alert(rule: Rule) -> AlertRow:
         threshold=bound,
         window_seconds=int((rule.window or timedelta(hours=1)).total_seconds()),
         n_current=max(rule.min_samples or 0, 1000),
-        reason=f"the value is {rule.when}",
+        reason="the reason stands here",
         pending_at=at - rule.hold,
         fired_at=at,
     )
