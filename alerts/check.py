@@ -107,7 +107,7 @@ def sample_alert(rule: Rule) -> AlertRow:
     names = {key: _sample(rule, key) for key in WHERE_KEYS if key in named and rule.where.get(key) != ""}
     if rule.burn_rate is not None:
         names["severity"] = rule.burn_rate.windows[0].severity
-    bound = (rule.when.bound(0.2) or 0.0) if rule.when is not PRESENT else 0.0
+    bound = (rule.when.bound(0.2) or 0.0) if rule.when != PRESENT else 0.0
     return AlertRow(
         fingerprint="0" * 16,
         rule=rule.name,
@@ -135,7 +135,7 @@ def _condition(rule: Rule) -> str:
     if rule.window:
         parts.append(f"over {format_duration(rule.window)}")
     parts.append(f"for {format_duration(rule.hold)}")
-    simple = not rule.parts and rule.burn_rate is None and rule.when is not PRESENT
+    simple = not rule.parts and rule.burn_rate is None and rule.when != PRESENT
     until = str(rule.resolve_when) if simple else "not any more"
     parts.append(f"until {until} for {format_duration(rule.keep_firing_for)}")
     parts.append(f"every {format_duration(rule.interval)}")

@@ -343,7 +343,7 @@ def describe(rule: Rule) -> str:
             for window in rule.burn_rate.windows
         )
         return f"{rule.words.title} > {burns}"
-    if rule.when is PRESENT:
+    if rule.when == PRESENT:
         return rule.promql
     change = f" (change against {format_duration(rule.change.against)} earlier)" if rule.change else ""
     some = f" in {rule.points[0]} of {rule.points[1]} points" if rule.points[1] > 1 else ""
