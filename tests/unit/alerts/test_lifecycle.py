@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -302,6 +302,38 @@ def test_lifecycle_equals_the_simple_model(hold: int, keep: int, findings: list[
         row = transition.row if transition else row
 
         expected = model.state_after(finding)
+        assert (row.state if row else AlertState.INACTIVE) is expected
+
+
+POLICIES = {Policy.ALERT: Finding.BREACH, Policy.OK: Finding.CLEAR}
+
+
+@given(
+    st.integers(0, 4),
+    st.integers(0, 4),
+    st.sampled_from(list(Policy)),
+    st.sampled_from(list(Policy)),
+    st.lists(st.tuples(st.sampled_from(list(Finding)), st.integers(1, 5)), max_size=30),
+)
+def test_policies_and_restarts_equal_the_simple_model(
+    hold: int, keep: int, no_data: Policy, on_error: Policy, found: list[tuple[Finding, int]]
+) -> None:
+    """Every evaluation is one after a restart here: nothing but the row is carried over, and some never took place."""
+    rule = make_rule(hold=seconds(hold), keep_firing_for=seconds(keep), no_data=no_data, on_error=on_error)
+    model = Model(hold=hold, keep=keep)
+    row: AlertRow | None = None
+    now = 0
+
+    for finding, later in found:
+        now += later
+        policy = {Finding.NO_DATA: no_data, Finding.ERROR: on_error}.get(finding, Policy.KEEP)
+        transition = next_state(row, seen(finding), rule, NOW + seconds(now))
+        row = replace(transition.row) if transition else row
+
+        # In the model an evaluation that never took place is one that could not be made.
+        for _ in range(later - 1):
+            model.state_after(Finding.MISSING)
+        expected = model.state_after(POLICIES.get(policy, finding))
         assert (row.state if row else AlertState.INACTIVE) is expected
 
 
