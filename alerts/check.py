@@ -15,7 +15,8 @@ from alerts.receivers import Receiver
 from alerts.renderings import headline
 from alerts.routes import Recipient, recipients
 from alerts.rule_files import read_rules
-from alerts.rules import Rule, RulesError, RuleSet, describe
+from alerts.rule_words import describe
+from alerts.rules import Rule, RulesError, RuleSet
 from alerts.wording import SEGMENTED, labels_of
 from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration

@@ -30,6 +30,10 @@ FORGET_AFTER = timedelta(days=1)
 """An alert that is kept without data resolves after this: nobody knows any more whether it is still true."""
 
 
+RETIRED_AFTER = timedelta(days=7)
+"""An alert that tells of missing data ends after this: what was taken away for good would otherwise be told for ever."""
+
+
 def fingerprint(rule_name: str, labels: Mapping[str, str]) -> str:
     """The identity of an alert: 16 hexadecimal digits of the rule's name and the labels."""
     text = json.dumps([rule_name, sorted(labels.items())], ensure_ascii=False)
@@ -266,6 +270,8 @@ def _absence(rule: Rule, row: AlertRow, found: _Found, freshness: Freshness, now
         return (Finding.GONE, _ended(rule)) if seen_before else (Finding.MISSING, "the series is missing")
     if rule.no_data is Policy.KEEP and age > limit + FORGET_AFTER:
         return Finding.GONE, f"no data for {format_duration(FORGET_AFTER)}; whether it is over is not known"
+    if rule.no_data is Policy.ALERT and age > limit + RETIRED_AFTER:
+        return Finding.GONE, f"no data for {format_duration(RETIRED_AFTER)}, of which people were told; it counts as retired"
     return Finding.NO_DATA, f"no data since {row.last_point_at:%Y-%m-%d %H:%M:%S} UTC"
 
 
