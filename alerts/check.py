@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from alerts.annotations import render_annotations
+from alerts.conditions import PRESENT
 from alerts.messages import message_for
 from alerts.receivers import Receiver
 from alerts.renderings import headline
 from alerts.routes import Recipient, recipients
 from alerts.rule_files import read_rules
-from alerts.rules import PRESENT, Rule, RulesError, RuleSet, describe
+from alerts.rule_words import describe
+from alerts.rules import Rule, RulesError, RuleSet
 from alerts.wording import SEGMENTED, labels_of
 from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
@@ -106,7 +108,7 @@ def sample_alert(rule: Rule) -> AlertRow:
     names = {key: _sample(rule, key) for key in WHERE_KEYS if key in named and rule.where.get(key) != ""}
     if rule.burn_rate is not None:
         names["severity"] = rule.burn_rate.windows[0].severity
-    bound = (rule.when.bound(0.2) or 0.0) if rule.when is not PRESENT else 0.0
+    bound = (rule.when.bound(0.2) or 0.0) if rule.when != PRESENT else 0.0
     return AlertRow(
         fingerprint="0" * 16,
         rule=rule.name,
@@ -116,7 +118,7 @@ def sample_alert(rule: Rule) -> AlertRow:
         threshold=bound,
         window_seconds=int((rule.window or timedelta(hours=1)).total_seconds()),
         n_current=max(rule.min_samples or 0, 1000),
-        reason=f"the value is {rule.when}",
+        reason="the reason stands here",
         pending_at=at - rule.hold,
         fired_at=at,
     )
@@ -134,7 +136,7 @@ def _condition(rule: Rule) -> str:
     if rule.window:
         parts.append(f"over {format_duration(rule.window)}")
     parts.append(f"for {format_duration(rule.hold)}")
-    simple = not rule.parts and rule.burn_rate is None and rule.when is not PRESENT
+    simple = not rule.parts and rule.burn_rate is None and rule.when != PRESENT
     until = str(rule.resolve_when) if simple else "not any more"
     parts.append(f"until {until} for {format_duration(rule.keep_firing_for)}")
     parts.append(f"every {format_duration(rule.interval)}")

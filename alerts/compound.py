@@ -22,11 +22,14 @@ _ANY = (Finding.BREACH, Finding.ERROR, Finding.NO_DATA, Finding.BETWEEN, Finding
 """Which part speaks for any of them: one that is a problem settles it."""
 
 
-def join(combine: Combine, parts: Sequence[Sequence[Reading]], equal: Sequence[str]) -> list[Reading]:
+def join(
+    combine: Combine, parts: Sequence[Sequence[Reading]], equal: Sequence[str], *, absent: Sequence[Finding | None] = ()
+) -> list[Reading]:
     """One reading per set of values of the labels in ``equal``.
 
     A series without one of these labels (a machine's, where they name a model) counts for every value of it. Where all
-    parts have to hold, a part without a series is no data; where any is enough, it is left out.
+    parts have to hold, a part without a series is no data; where any is enough, it is left out. ``absent`` says of a part
+    what it means that it has none: CLEAR for a query that gives nothing but problems.
 
     >>> slow = Reading(series={"model": "a", "version": "2"}, finding=Finding.BREACH, reason="slow")
     >>> full = Reading(series={}, finding=Finding.CLEAR, reason="disk is fine")
@@ -36,7 +39,9 @@ def join(combine: Combine, parts: Sequence[Sequence[Reading]], equal: Sequence[s
     named = tuple(key for key in equal if any(key in reading.series for readings in parts for reading in readings))
     indexed = [_indexed(readings, named) for readings in parts]
     keys = dict.fromkeys(key for part in indexed for key in part.whole)
-    return [_combined(combine, key, named, [part.speaker(key) for part in indexed]) for key in keys]
+    missing = [None if finding is None else Reading(series={}, finding=finding) for finding in absent] or [None] * len(parts)
+    found = {key: [part.speaker(key) or none for part, none in zip(indexed, missing, strict=True)] for key in keys}
+    return [_combined(combine, key, named, readings) for key, readings in found.items()]
 
 
 @dataclass(frozen=True, slots=True)

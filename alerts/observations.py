@@ -30,6 +30,10 @@ FORGET_AFTER = timedelta(days=1)
 """An alert that is kept without data resolves after this: nobody knows any more whether it is still true."""
 
 
+RETIRED_AFTER = timedelta(days=7)
+"""An alert that tells of missing data ends after this: what was taken away for good would otherwise be told for ever."""
+
+
 def fingerprint(rule_name: str, labels: Mapping[str, str]) -> str:
     """The identity of an alert: 16 hexadecimal digits of the rule's name and the labels."""
     text = json.dumps([rule_name, sorted(labels.items())], ensure_ascii=False)
@@ -88,6 +92,8 @@ def observe(
         if found.is_empty and (rule.promql or any(is_literal(pattern) for pattern in rule.where.values())):
             observations.append(_nothing_at_all(rule))
     seen = {observation.fingerprint for observation in observations}
+    if len(seen) < len(observations):
+        return _failed(rule, live, "several series would be alerts with the same labels; take a label out of the rule's `labels`")
     missing = [row for row in live if row.fingerprint not in seen]
     return observations + [_without_series(rule, row, found, freshness, now) for row in missing]
 
@@ -111,7 +117,12 @@ def _find(
     parts = [_in_part(part, points, None, freshness, now, asked) for part in rule.parts]
     assert rule.combine is not None
     return _Found(
-        readings=join(rule.combine, [part.readings for part in parts], rule.equal),
+        readings=join(
+            rule.combine,
+            [part.readings for part in parts],
+            rule.equal,
+            absent=[Finding.CLEAR if part.when == PRESENT else None for part in rule.parts],
+        ),
         alive=frozenset().union(*(part.alive for part in parts)),
         is_empty=all(part.is_empty for part in parts),
         error=next((part.error for part in parts if part.error), ""),
@@ -126,7 +137,7 @@ def _in_part(
     answer = asked.answers[rule.promql]
     readings = [] if answer.error else read_answer(rule, answer)
     alive = frozenset(reading.series.get("model", "") for reading in readings)
-    return _Found(readings=readings, alive=alive, is_empty=not readings and rule.when is not PRESENT, error=answer.error)
+    return _Found(readings=readings, alive=alive, is_empty=not readings and rule.when != PRESENT, error=answer.error)
 
 
 def _in_budgets(rule: Rule, spending: Sequence[Spending]) -> _Found:
@@ -247,7 +258,7 @@ def _absence(rule: Rule, row: AlertRow, found: _Found, freshness: Freshness, now
     """Why a live alert has no fresh point, and what to make of it."""
     if not _is_of(rule, row):
         return Finding.GONE, "the rule no longer selects this series"
-    if rule.when is PRESENT and not rule.parts:
+    if all(part.when == PRESENT for part in rule.judged):
         return Finding.CLEAR, "the query no longer gives this series"
     if row.last_point_at is None:
         return (Finding.GONE, "the data came back") if found.alive else (Finding.NO_DATA, row.reason)
@@ -259,6 +270,8 @@ def _absence(rule: Rule, row: AlertRow, found: _Found, freshness: Freshness, now
         return (Finding.GONE, _ended(rule)) if seen_before else (Finding.MISSING, "the series is missing")
     if rule.no_data is Policy.KEEP and age > limit + FORGET_AFTER:
         return Finding.GONE, f"no data for {format_duration(FORGET_AFTER)}; whether it is over is not known"
+    if rule.no_data is Policy.ALERT and age > limit + RETIRED_AFTER:
+        return Finding.GONE, f"no data for {format_duration(RETIRED_AFTER)}, of which people were told; it counts as retired"
     return Finding.NO_DATA, f"no data since {row.last_point_at:%Y-%m-%d %H:%M:%S} UTC"
 
 

@@ -19,7 +19,8 @@ from queue import SimpleQueue
 from urllib.parse import urlsplit
 
 import requests
-from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
 from alerts.promql import Answer, Sample, UnusableAnswer, parse_result

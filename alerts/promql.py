@@ -99,14 +99,14 @@ def _read(rule: Rule, sample: Sample, at: datetime) -> Reading:
         finding=finding,
         reason=_said(rule, finding, value),
         value=value if finite else None,  # neither JSON nor every database holds an infinity
-        threshold=rule.when.bound(None) if finite and rule.when is not PRESENT else None,
+        threshold=rule.when.bound(None) if finite and rule.when != PRESENT else None,
         at=None if finding is Finding.NO_DATA else at,
     )
 
 
 def _finding(rule: Rule, value: float) -> Finding:
     """An infinity is more, or less, than any bound, as in Prometheus; what is not a number says nothing."""
-    if rule.when is PRESENT:
+    if rule.when == PRESENT:
         return Finding.BREACH
     if math.isinf(value) and not (rule.when.of_threshold or rule.resolve_when.of_threshold):
         if rule.when.holds(value, None):
@@ -120,7 +120,7 @@ def _said(rule: Rule, finding: Finding, value: float) -> str:
         return "a series of Prometheus has no threshold of its own; compare it with a number"
     if finding is Finding.NO_DATA:
         return "the query gives NaN, which is not a number"
-    if rule.when is PRESENT:
+    if rule.when == PRESENT:
         return f"the query gives this series, with the value {value:.6g}"
     if math.isinf(value):
         return f"the value of the query is {value:+}, and the bound {rule.when}"

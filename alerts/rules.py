@@ -15,7 +15,6 @@ from alerts.rule_text import BurnRateText, BurnWindowText, ChangeText, GroupText
 from alerts.selection import matches
 from alerts.wording import QUERY_WORDS, SEGMENTED, UNJUDGED, MetricWords, labels_of, words_of
 from alerts.yaml_types import WHERE_KEYS
-from storage.durations import format_duration
 
 SOURCE_FAILING = "DataSourceFailing"
 """The rule that tells of a source that does not answer; it is there by itself where a rule asks one."""
@@ -326,25 +325,3 @@ def unused_name(name: str, used: Collection[str]) -> str:
     while name in used:
         name += "_"
     return name
-
-
-def describe(rule: Rule) -> str:
-    """What the rule holds against what, in a few words.
-
-    >>> rules = "[{alert: A, any: [{metric: drift_psi, when: '> 0.2'}, {promql: up, when: '< 1'}], equal: [model]}]"
-    >>> describe(parse_rules(f"groups: [{{name: g, rules: {rules}}}]", "rules.yml").rules[0])
-    'drift_psi > 0.2 or up < 1'
-    """
-    if rule.parts:
-        return (" and " if rule.combine is Combine.ALL else " or ").join(describe(part) for part in rule.parts)
-    if rule.burn_rate is not None:
-        burns = " or ".join(
-            f"{window.burn:g} over {format_duration(window.long)} and {format_duration(window.short)}"
-            for window in rule.burn_rate.windows
-        )
-        return f"{rule.words.title} > {burns}"
-    if rule.when is PRESENT:
-        return rule.promql
-    change = f" (change against {format_duration(rule.change.against)} earlier)" if rule.change else ""
-    some = f" in {rule.points[0]} of {rule.points[1]} points" if rule.points[1] > 1 else ""
-    return f"{rule.metric or rule.promql}{change} {rule.when}{some}"

@@ -7,6 +7,7 @@ points are new, since it reads the points that are new enough, once, and keeps t
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -36,7 +37,7 @@ def newest_points(c: Connection, name: str, window_seconds: int, since: datetime
 _PLACE = {column.name: number for number, column in enumerate(_COLUMNS)}
 
 
-def _last(postgresql: bool) -> Select[tuple[object, ...]]:
+def _last(postgresql: bool) -> Select[*tuple[Any, ...]]:
     """PostgreSQL keeps the first row of each series; SQLite takes the other columns from the row that has the maximum."""
     series = [metrics.c[name] for name in SERIES]
     if postgresql:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from alerts.compound import join
 from alerts.freshness import Freshness
 from alerts.lifecycle import Finding
-from alerts.observations import Asked, observe
+from alerts.observations import Asked, fingerprint, observe
 from alerts.promql import Answer, Sample
 from alerts.readings import Reading
 from alerts.rules import Combine, Rule, parse_rules
@@ -179,6 +179,35 @@ def test_rule_waits_for_the_answer_to_its_query() -> None:
     row = AlertRow(fingerprint="f", rule="A", labels={"model": "churn", "version": "1"}, state=AlertState.FIRING)
 
     assert observe(MIXED, points(0, 0.0), [row], freshness=FRESHNESS, now=NOW, asked=Asked()) == []
+
+
+QUERIES = compound(
+    """
+        all: [{promql: "a > 1"}, {promql: "b > 1"}]
+        equal: [model]
+"""
+)
+
+
+@pytest.mark.parametrize(("models", "finding"), [(("churn",), Finding.BREACH), (("fraud",), Finding.CLEAR), ((), Finding.CLEAR)])
+def test_query_without_a_condition_that_does_not_give_a_series_is_clear(models: tuple[str, ...], finding: Finding) -> None:
+    row = AlertRow(fingerprint=fingerprint("A", {"model": "churn"}), rule="A", labels={"model": "churn"}, state=AlertState.FIRING)
+    churn = Sample(labels={"model": "churn"}, value=2.0)
+    others = tuple(Sample(labels={"model": model}, value=2.0) for model in models)
+    answers = {"a > 1": Answer(at=NOW, samples=(churn,)), "b > 1": Answer(at=NOW, samples=others)}
+
+    seen = observe(QUERIES, [], [row], freshness=FRESHNESS, now=NOW, asked=Asked(answers=answers))
+
+    assert {one.labels["model"]: one.finding for one in seen}["churn"] is finding
+
+
+def test_alert_ends_when_no_query_gives_anything_any_more() -> None:
+    row = AlertRow(fingerprint=fingerprint("A", {"model": "churn"}), rule="A", labels={"model": "churn"}, state=AlertState.FIRING)
+    answers = {"a > 1": Answer(at=NOW), "b > 1": Answer(at=NOW)}
+
+    (seen,) = observe(QUERIES, [], [row], freshness=FRESHNESS, now=NOW, asked=Asked(answers=answers))
+
+    assert (seen.finding, seen.reason) == (Finding.CLEAR, "the query no longer gives this series")
 
 
 def test_query_that_failed_freezes_the_whole_rule() -> None:

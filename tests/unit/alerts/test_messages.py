@@ -104,6 +104,10 @@ def test_names_in_a_link_are_quoted() -> None:
         "{{ model.__class__.__mro__ }}",
         "{% include 'x' %}",
         "{{ labels.team.lead }}",
+        "{{ 'x' * 1000000000000 }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{{ labels.update({'model': 'x'}) }}",
+        "{% for a in range(100001) %}x{% endfor %}",
     ],
 )
 def test_broken_template_costs_its_text_and_not_the_message(template: str) -> None:
@@ -112,6 +116,14 @@ def test_broken_template_costs_its_text_and_not_the_message(template: str) -> No
     assert found.summary == "PSI 0.3457 > 0.2"
     assert "alerts check" in found.note
     assert problems[0].startswith('rule "FeatureDrift": annotations: summary: ')
+
+
+def test_templates_see_every_label_of_the_alert() -> None:
+    alert = make_alert(labels={"instance": "web1", "severity": "page", "value": "a label hides no value"})
+
+    texts = render_annotations(make_rule(annotations={"a": "{{ instance }} {{ severity }} {{ model }}|{{ value }}"}), alert).texts
+
+    assert texts == {"a": "web1 page |0.3457"}
 
 
 def test_templates_see_numbers_that_are_short_and_can_be_formatted() -> None:

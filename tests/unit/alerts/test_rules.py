@@ -2,16 +2,21 @@
 
 import contextlib
 from datetime import timedelta
+from fnmatch import fnmatchcase
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerts.receivers import Receiver
 from alerts.rule_files import DEFAULT_RULES
-from alerts.rules import Policy, RulesError, parse_rules
+from alerts.rules import Change, Combine, Objective, Policy, RulesError, parse_rules
+from alerts.selection import selector
 from alerts.wording import METRICS
+from alerts.yaml_types import WHERE_KEYS
+from storage.records import MetricPoint
+from tests.unit.alerts.rows import NOW, make_rule
 
 CONTRACT = """
 groups:
@@ -111,6 +116,13 @@ def test_matchers_select_series(where: dict[str, object], series: dict[str, str]
         ({"min_samples": -1}, "min_samples: Input should be greater than or equal to 0"),
         ({"min_samples": "many"}, "min_samples: Input should be a valid integer"),
         ({"no_data": False}, "no_data: Input should be 'keep', 'alert' or 'ok'"),
+        ({"when": None}, "the key 'when' is missing; write for example"),
+        ({"points": "5 of 3"}, "points: '5 of 3' is not a number of points; write for example 3 of 5"),
+        ({"points": 3}, "points: 3 is not a number of points"),
+        ({"change": {"kind": "relative"}}, "change: the key 'against' is missing"),
+        ({"change": {"against": "1d", "kind": "double"}}, "kind: Input should be 'relative' or 'absolute'"),
+        ({"equal": ["model"]}, "equal: is for rules with `all` or `any`"),
+        ({"all": []}, "all: List should have at least 2 items"),
         ({"where": {"modle": "x"}}, "'modle' cannot be matched; use model, version, role, segment, feature"),
         ({"where": {"version": 1.1}}, "where.version: 1.1 is not text; put it in quotes"),
         ({"labels": {"model": "x"}}, "'model' is set from the series"),
@@ -123,6 +135,108 @@ def test_matchers_select_series(where: dict[str, object], series: dict[str, str]
 )
 def test_mistake_in_a_rule_is_told_with_its_place(changes: dict[str, object], said: str) -> None:
     assert said in problems_of(one_rule(**changes))
+
+
+TWO = [{"metric": "drift_psi", "when": "> 1"}, {"metric": "accuracy", "when": "< 1"}]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({}, "the key 'metric' is missing"),
+        ({"promql": "up", "window": "1h"}, "window: is for metrics; let the query of promql say it"),
+        ({"promql": "up", "resolve_when": "> 1"}, "resolve_when: needs a `when`"),
+        ({"all": TWO, "any": TWO}, "all and any cannot be together"),
+        ({"all": TWO, "when": "> 1"}, "when: belongs into each part of `all`"),
+        ({"any": [TWO[0], {"metric": "mae"}]}, "any: part number 2: the key 'when' is missing"),
+        ({"any": [TWO[0], {"metirc": "mae"}]}, "part number 2: unknown key 'metirc'; did you mean 'metric'?"),
+        ({"any": [TWO[0], {"when": "> 1"}]}, "any: part number 2: the key 'metric' is missing"),
+        ({"all": [{"promql": "a"}, {"promql": "b"}]}, "all: say which labels the series of the parts have in common"),
+        ({"burn_rate": {"objective": "error_rate", "target": 99.9}}, "target: 99.9 is not a share between 0% and 100%"),
+        ({"burn_rate": {"objective": "error_rate", "target": "100%"}}, "target: '100%' is not a share"),
+        ({"burn_rate": {"objective": "latency", "target": "99%"}}, "burn_rate: `threshold` is how long a prediction may take"),
+        ({"burn_rate": {"objective": "error_rate", "target": "99%", "threshold": "1s"}}, "burn_rate: `threshold`"),
+        ({"burn_rate": {"objective": "error_rate", "target": "99%"}, "when": "> 1"}, "when: is set by burn_rate"),
+        ({"burn_rate": {"objective": "error_rate", "target": "99%"}, "where": {"feature": "x"}}, "a budget is by model"),
+        (
+            {
+                "burn_rate": {
+                    "objective": "error_rate",
+                    "target": "99%",
+                    "windows": [{"long": "1h", "short": "2h", "burn": 2, "severity": "page"}],
+                }
+            },
+            "is not shorter than its long one",
+        ),
+    ],
+)
+def test_mistake_in_what_is_judged_is_told(rule: dict[str, object], said: str) -> None:
+    text = yaml.safe_dump({"groups": [{"name": "g", "rules": [{"alert": "A", **rule}]}]})
+
+    assert said in problems_of(text)
+
+
+def test_every_way_to_judge_is_read() -> None:
+    text = """
+groups:
+  - name: g
+    rules:
+      - {alert: Some, metric: drift_psi, points: 3 of 5, when: "> 20%"}
+      - {alert: Fell, metric: accuracy, change: {against: 7d, kind: absolute, tolerance: 1h}, when: "< -5%"}
+      - {alert: Query, promql: up, where: {job: "api*"}, when: "== 0"}
+      - alert: Both
+        any: [{metric: drift_psi, where: {model: a}, when: "> 0.2"}, {promql: up, when: "< 1"}]
+        equal: [model]
+      - alert: Budget
+        burn_rate:
+          objective: latency
+          target: 0.99
+          threshold: 300ms
+          min_failures: 2
+          windows: [{long: 2h, short: 10m, burn: 5, severity: page}]
+"""
+    some, fell, query, both, budget, built_in = parse_rules(text, "rules.yml").rules
+
+    assert (some.points, some.when.limit) == ((3, 5), 0.2)
+    assert fell.change == Change(against=timedelta(days=7), is_relative=False, tolerance=timedelta(hours=1))
+    assert (query.promql, query.selects({"job": "api1"}), query.selects({"job": "db"})) == ("up", True, False)
+    assert (both.combine, both.equal, [part.promql for part in both.parts]) == (Combine.ANY, ("model",), ["", "up"])
+    assert budget.burn_rate is not None
+    assert (budget.burn_rate.objective, budget.burn_rate.threshold) == (Objective.LATENCY, timedelta(milliseconds=300))
+    assert [(window.burn, window.severity) for window in budget.burn_rate.windows] == [(5, "page")]
+    assert (built_in.name, built_in.metric) == ("DataSourceFailing", "rules_unjudged")
+
+
+def test_failing_source_is_told_of_once_by_the_rule_that_the_file_has() -> None:
+    own = "groups: [{name: g, rules: [{alert: Q, promql: up}, {alert: Mine, metric: rules_unjudged, when: '> 2'}]}]"
+    taken = "groups: [{name: g, rules: [{alert: DataSourceFailing, promql: up}]}]"
+
+    assert [rule.name for rule in parse_rules(own, "rules.yml").rules] == ["Q", "Mine"]
+    assert [rule.name for rule in parse_rules(taken, "rules.yml").rules] == ["DataSourceFailing", "DataSourceFailing_"]
+    assert [rule.name for rule in parse_rules(one_rule(), "rules.yml").rules] == ["A"]
+
+
+def test_metrics_of_a_machine_are_judged_for_each_machine_without_naming_the_segment() -> None:
+    (memory,) = parse_rules(one_rule(metric="memory_percent"), "rules.yml").rules
+    (drift,) = parse_rules(one_rule(), "rules.yml").rules
+
+    assert memory.selects({"segment": "host=web1"})
+    assert not drift.selects({"segment": "country=US"})
+
+
+@given(
+    st.dictionaries(st.sampled_from(WHERE_KEYS), st.text("ab*?[]!-", max_size=4), max_size=4),
+    st.dictionaries(st.sampled_from(WHERE_KEYS), st.text("ab[]!", min_size=1, max_size=3), max_size=5),
+)
+def test_selector_selects_what_the_rule_does(where: dict[str, str], series: dict[str, str]) -> None:
+    rule = make_rule(where=where)
+
+    selects = selector(where, empty=rule.empty_unless_named)
+
+    named = all(fnmatchcase(series.get(key, ""), pattern) for key, pattern in where.items())
+    expected = named and not any(series.get(key) for key in ("role", "segment") if key not in where)
+    assert selects(MetricPoint(at=NOW, name="x", value=0.0, **series)) is expected  # type: ignore[arg-type]
+    assert rule.selects(series) is expected
 
 
 @pytest.mark.parametrize(
@@ -187,6 +301,7 @@ def test_each_shipped_rule_has_a_runbook_that_it_names() -> None:
     assert sorted(sections) == sorted(rule.name for rule in rules.rules)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
