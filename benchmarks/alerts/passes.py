@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, update
 
-from alerts.evaluate import Desk, evaluate_group
+from alerts.dispatch import desk_for
+from alerts.evaluate import evaluate_group
 from alerts.observations import Freshness
+from alerts.receivers import Receiver
 from alerts.rules import Group, RuleSet, parse_rules
 from storage import metrics
 from storage.alert_batches import live_alerts
@@ -22,7 +24,6 @@ from storage.schema import metrics as table
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 METRICS, MODELS, FEATURES = 20, 50, 100
 MINUTES = 3
-DESK = Desk(recipients=(), dashboard="", freshness=Freshness())
 
 
 def rules() -> RuleSet:
@@ -70,9 +71,11 @@ def one_pass(url: str, problems: int, number: int) -> dict[str, float]:
     """One evaluation, ten seconds after the one before, with so many series beyond their bound."""
     engine = create_engine(url)
     _set_problems(engine, problems)
-    group, now = rules().groups[0], NOW + timedelta(seconds=10 * number + 10)
+    all_rules = rules()
+    desk = desk_for(all_rules, Receiver(name="oncall", slack=True), dashboard="", freshness=Freshness())
+    group, now = all_rules.groups[0], NOW + timedelta(seconds=10 * number + 10)
     began, wall = time.process_time(), time.perf_counter()
-    evaluation = evaluate_group(engine, group, DESK, owner="benchmark", now=now)
+    evaluation = evaluate_group(engine, group, desk, owner="benchmark", now=now)
     took, lasted = time.process_time() - began, time.perf_counter() - wall
     assert evaluation is not None
     figures = {
