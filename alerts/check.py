@@ -8,12 +8,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from alerts.messages import headline, message_for, render_annotations
+from alerts.annotations import render_annotations
+from alerts.conditions import PRESENT
+from alerts.messages import message_for
+from alerts.receivers import Receiver
+from alerts.renderings import headline
 from alerts.routes import Recipient, recipients
 from alerts.rule_files import read_rules
-from alerts.rule_text import WHERE_KEYS
-from alerts.rules import Receiver, Rule, RulesError, RuleSet
-from alerts.wording import words_of
+from alerts.rule_words import describe
+from alerts.rules import Rule, RulesError, RuleSet
+from alerts.wording import SEGMENTED, labels_of
+from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
 from storage.records import AlertRow, AlertState
 
@@ -99,42 +104,41 @@ def _report(rule: Rule) -> RuleReport:
 def sample_alert(rule: Rule) -> AlertRow:
     """A made-up alert of the rule, with a name for everything that it may select."""
     at = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
-    names = {key: _sample(rule, key) for key in WHERE_KEYS if key in rule.where or key in _usual_labels(rule.metric)}
-    bound = rule.when.bound(0.2) or 0.0
+    named = set(rule.equal) if rule.parts else {*rule.where, *labels_of(rule.metric)}
+    names = {key: _sample(rule, key) for key in WHERE_KEYS if key in named and rule.where.get(key) != ""}
+    if rule.burn_rate is not None:
+        names["severity"] = rule.burn_rate.windows[0].severity
+    bound = (rule.when.bound(0.2) or 0.0) if rule.when != PRESENT else 0.0
     return AlertRow(
         fingerprint="0" * 16,
         rule=rule.name,
-        labels={**names, **rule.labels},
+        labels={**rule.labels, **names} if rule.burn_rate else {**names, **rule.labels},
         state=AlertState.FIRING,
-        value=bound * 1.5 if rule.when.holds(bound * 1.5, 0.2) else bound * 0.5,
+        value=bound * 1.5 if rule.when.holds(bound * 1.5, 0.2) else bound * 0.5 if bound else 1.0,
         threshold=bound,
         window_seconds=int((rule.window or timedelta(hours=1)).total_seconds()),
         n_current=max(rule.min_samples or 0, 1000),
-        reason=f"the value is {rule.when}",
+        reason="the reason stands here",
         pending_at=at - rule.hold,
         fired_at=at,
     )
 
 
-def _usual_labels(metric: str) -> tuple[str, ...]:
-    """What names the series of a metric: nothing for those of a machine, the feature for the drift of one."""
-    if words_of(metric).page == "overview" and metric != "data_freshness_seconds":
-        return ()
-    of_feature = metric.startswith("drift_") and metric not in ("drift_share", "drift_multivariate", "drift_reconstruction")
-    return ("model", "version", "feature") if of_feature else ("model", "version")
-
-
 def _sample(rule: Rule, key: str) -> str:
     pattern = rule.where.get(key, "*")
+    if key == "segment" and rule.metric in SEGMENTED and pattern == "*":
+        return "host=web1"
     return SAMPLE_NAMES[key] if pattern == "*" else pattern.replace("*", "name").replace("?", "x")
 
 
 def _condition(rule: Rule) -> str:
-    parts = [f"{rule.metric} {rule.when}"]
+    parts = [describe(rule)]
     if rule.window:
         parts.append(f"over {format_duration(rule.window)}")
     parts.append(f"for {format_duration(rule.hold)}")
-    parts.append(f"until {rule.resolve_when} for {format_duration(rule.keep_firing_for)}")
+    simple = not rule.parts and rule.burn_rate is None and rule.when != PRESENT
+    until = str(rule.resolve_when) if simple else "not any more"
+    parts.append(f"until {until} for {format_duration(rule.keep_firing_for)}")
     parts.append(f"every {format_duration(rule.interval)}")
     return ", ".join(parts)
 

@@ -72,8 +72,16 @@ class Condition:
         return f"{self.operator} threshold" if self.limit == 1 else f"{self.operator} {self.limit:g} * threshold"
 
 
+PRESENT = Condition(operator=Operator.GREATER, limit=-math.inf)
+"""What a query without a condition of its own is held against: whatever it gives is a problem, as in Prometheus."""
+
+
 def parse_condition(text: str) -> Condition:
-    """``"> 0.2"``, ``"<= threshold"`` or ``"< 0.8 * threshold"``. Raises ValueError with a sentence for anything else."""
+    """``"> 0.2"``, ``"> 20%"``, ``"<= threshold"`` or ``"< 0.8 * threshold"``. Raises ValueError with a sentence for anything else.
+
+    >>> str(parse_condition("< -20%"))
+    '< -0.2'
+    """
     matched = _TEXT.fullmatch(text.strip())
     if matched is None:
         raise ValueError(f'{text!r} is not a condition; write for example "> 0.2", "<= 5" or "> threshold"')
@@ -99,8 +107,9 @@ def overlap(when: Condition, resolve_when: Condition) -> bool:
 
 
 def _number(text: str, whole: str) -> float:
+    plain = text.removesuffix("%")
     try:
-        number = float(text)
+        number = float(plain) / (100 if plain != text else 1)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):

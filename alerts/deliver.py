@@ -16,8 +16,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine
 
 from alerts.channels.channel import Address, Channel, Delivered, Fault, NotDelivered
-from alerts.messages import Kind, Message, channel_broken, headline, undelivered
+from alerts.digests import FOR_PEOPLE, MERGED_FROM, digest_of
+from alerts.messages import Kind, Message, channel_broken, undelivered
 from alerts.metrics import AlertMetrics
+from alerts.renderings import headline
 from alerts.retries import RetryDecision, Step, decide
 from alerts.routes import Recipient, outbox_item, outbox_key
 from storage import outbox
@@ -27,6 +29,7 @@ from storage.records import OutboxItem, OutboxStatus
 CLAIM_TIME = timedelta(seconds=60)
 AFTER_PREDECESSOR = timedelta(seconds=1)
 BURST = 5
+MOST_MERGED = 500
 
 _log = logging.getLogger(__name__)
 _CONFIGURE = {
@@ -37,12 +40,24 @@ _CONFIGURE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """A claimed message. ``answers`` is the message id of the one that it continues, where that was sent."""
+    """A claimed message. ``answers`` is the message id of the one that it continues, where that was sent.
+
+    ``merged`` are the ids of further messages that this one tells as well.
+    """
 
     item: OutboxItem
     message: Message
     address: Address
     answers: str | None = None
+    merged: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """Which channels a sender takes messages of: ``only`` these, or all ``but`` those."""
+
+    only: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
 
 
 class Pace:
@@ -76,6 +91,7 @@ class Delivery:
         metrics: AlertMetrics,
         clock: Callable[[], datetime],
         pause: Callable[[float], object],
+        lane: Lane = Lane(),
     ) -> None:
         self._engine = engine
         self._channels = channels
@@ -84,9 +100,14 @@ class Delivery:
         self._metrics = metrics
         self._clock = clock
         self._pause = pause
+        self._lane = lane
         self._pace = Pace()
-        self._unmarked: dict[int, Delivered] = {}
+        self._unmarked: dict[int, tuple[Delivered, tuple[int, ...]]] = {}
         self._holds: dict[tuple[str, str], tuple[datetime, str]] = {}
+
+    def use(self, channels: Mapping[str, Channel]) -> None:
+        """Other channels from now on: the rules name other receivers."""
+        self._channels = channels
 
     def deliver_next(self) -> bool:
         """Takes on one message that is due; False where there is none. Raises DatabaseUnavailable."""
@@ -100,7 +121,7 @@ class Delivery:
         except NotDelivered as error:
             self._not_delivered(letter, error)
         else:
-            self._unmarked[letter.item.id] = delivered
+            self._unmarked[letter.item.id] = delivered, letter.merged
             self._report(letter, delivered)
             self._mark_sent()
         return True
@@ -116,8 +137,11 @@ class Delivery:
             return False, None
         with writing(self._engine) as c:
             now = self._clock()
-            for item in outbox.claim_due(c, owner=self._owner, now=now, hold=CLAIM_TIME, limit=1):
-                return True, self._opened(c, item, now)
+            for item in outbox.claim_due(
+                c, owner=self._owner, now=now, hold=CLAIM_TIME, limit=1, only=self._lane.only, but=self._lane.but
+            ):
+                letter = self._opened(c, item, now)
+                return True, self._with_what_piled_up(c, letter, now) if letter else None
         return False, None
 
     def _anything_waiting(self) -> bool:
@@ -144,6 +168,23 @@ class Delivery:
             outbox.postpone(c, item.id, until=until, error="waits for the message that it continues")
             return None
         return Letter(item=item, message=message, address=address, answers=first.message_id if first else None)
+
+    def _with_what_piled_up(self, c: Connection, letter: Letter, now: datetime) -> Letter:
+        """One message for all that waited for the same receiver while its channel was held."""
+        item = letter.item
+        if item.last_error is None or item.channel not in FOR_PEOPLE:
+            return letter
+        others = outbox.claim_held(c, item.channel, item.receiver, owner=self._owner, now=now, hold=CLAIM_TIME, limit=MOST_MERGED)
+        items = sorted([item, *others], key=lambda one: one.id)
+        messages = [message for one in items if (message := _read(one)) is not None]
+        if len(messages) < MERGED_FROM:
+            for other in others:
+                outbox.release(c, other.id)
+            return letter
+        first = items[0]
+        key = f"digest:{first.dedup_key}:{items[-1].id}"
+        merged = tuple(one.id for one in items if one.id != item.id)
+        return Letter(item=item, message=digest_of(messages, key=key, now=now), address=letter.address, merged=merged)
 
     # ------------------------------------------------------------------------------------------ send
 
@@ -172,9 +213,10 @@ class Delivery:
 
     def _mark_sent(self) -> None:
         """Marks what was sent. What cannot be marked now is kept, so that a database outage sends nothing twice."""
-        for item_id, delivered in list(self._unmarked.items()):
+        for item_id, (delivered, merged) in list(self._unmarked.items()):
             with writing(self._engine) as c:
                 outbox.mark_sent(c, item_id, now=self._clock(), message_id=delivered.message_id)
+                outbox.mark_merged(c, merged, now=self._clock(), message_id=delivered.message_id)
             del self._unmarked[item_id]
 
     # ------------------------------------------------------------------------------------------ failures
@@ -198,6 +240,8 @@ class Delivery:
             outbox.mark_failed(c, item.id, error=str(error))
         else:
             outbox.retry_at(c, item.id, at=decision.at, error=str(error))
+        for merged in letter.merged:  # together again, and not one after the other at once
+            outbox.postpone(c, merged, until=decision.at or self._clock(), error=str(error))
         if decision.hold_until is not None:
             self._holds[item.channel, item.receiver] = decision.hold_until, str(error)
             outbox.hold_channel(c, item.channel, item.receiver, until=decision.hold_until, error=str(error))
@@ -234,3 +278,11 @@ class Delivery:
             _log.error("Gave up telling %s by %s of %s: %s.", item.receiver, item.channel, letter.message.title, error)
         else:
             _log.warning("Could not tell %s by %s: %s. Next attempt at %s.", item.receiver, item.channel, error, decision.at)
+
+
+def _read(item: OutboxItem) -> Message | None:
+    """The message of a row; None for one that cannot be read, which is given up when its turn comes."""
+    try:
+        return Message.from_json(item.payload["message"])
+    except (KeyError, TypeError, ValueError):
+        return None

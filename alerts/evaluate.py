@@ -7,20 +7,20 @@ one database one evaluates at a time, and none sends what another has sent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
 from alerts.conditions import parse_condition
+from alerts.dispatch import Desk, dispatch
+from alerts.gathering import gather
 from alerts.lifecycle import LIVE, Finding, Observation, Transition, explain, next_state
-from alerts.messages import message_for
-from alerts.observations import Freshness, judged_window, observe
-from alerts.routes import Recipient, outbox_item
+from alerts.observations import Asked, observe
 from alerts.rules import Group, Rule, RuleSet
-from alerts.wording import LABELLED
-from storage import alerts, leases, metrics, outbox
+from storage import alerts, leases
+from storage.alert_batches import add_events, alerts_named, live_alerts, save_alerts
 from storage.engine import reading, writing
 from storage.records import AlertEvent, AlertRow, MetricPoint
 
@@ -28,15 +28,6 @@ LEASE = "alerts"
 LEASE_TIME = timedelta(seconds=15)
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """What evaluations need beside the rules: whom to tell, where the dashboard is, and how old a point may be."""
-
-    recipients: tuple[Recipient, ...]
-    dashboard: str
-    freshness: Freshness
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +45,22 @@ class _Judged:
 
 
 def evaluate_group(engine: Engine, group: Group, desk: Desk, *, owner: str, now: datetime) -> Evaluation | None:
-    """Judges all rules of the group once; None where another engine holds the lease. Raises DatabaseUnavailable."""
-    points = _gather(engine, group, desk.freshness, now)
+    """Judges all rules of the group once; None where another engine holds the lease. Raises DatabaseUnavailable.
+
+    What takes time comes before the transaction that writes, so that nobody waits for it.
+    """
+    names = [rule.name for rule in group.rules]
+    answers = desk.sources.answers(group, now)
+    with reading(engine) as c:
+        gathered = gather(c, group, desk.freshness, desk.sources, now)
+        live = live_alerts(c, names)
+    asked = replace(gathered.asked, answers=answers)
+    seen = [_look(rule, gathered.points[rule.name], asked, live.get(rule.name, []), desk, now) for rule in gathered.rules]
     with writing(engine) as c:
         if leases.acquire(c, LEASE, owner, ttl=LEASE_TIME, now=now) is None:
             return None
-        judged = [_judge(rule, points[rule.name], alerts.load_alerts(c, rule=rule.name), desk, now) for rule in group.rules]
+        known = _known(c, names, seen)
+        judged = [_judge(rule, found, known, now) for rule, found in zip(group.rules, seen, strict=True)]
         return _write(c, judged, desk, now)
 
 
@@ -87,36 +88,27 @@ def give_up_lease(engine: Engine, *, owner: str, now: datetime) -> None:
             leases.release(c, lease)
 
 
-def _gather(engine: Engine, group: Group, freshness: Freshness, now: datetime) -> dict[str, list[MetricPoint]]:
-    """The newest points that each rule of the group may judge, by rule name."""
-    with reading(engine) as c:
-        return {rule.name: _points(c, rule, freshness, now) for rule in group.rules}
-
-
-def _points(c: Connection, rule: Rule, freshness: Freshness, now: datetime) -> list[MetricPoint]:
-    """The newest point of each series of the judged window; where labels decide, also the newest with enough of them."""
-    window = judged_window(rule, metrics.newest_by_window(c, rule.metric) if rule.window is None else {}, freshness)
-    if window is None:
-        return []
-    since = now - freshness.lookback(rule, window)
-    points = metrics.latest_points(c, rule.metric, window_seconds=window, since=since)
-    if rule.metric not in LABELLED:
-        return points
-    least = rule.min_samples
-    return points + metrics.latest_points(
-        c, rule.metric, window_seconds=window, since=since, sufficient=least is None, least_n=least
-    )
-
-
-def _judge(rule: Rule, points: Sequence[MetricPoint], rows: Sequence[AlertRow], desk: Desk, now: datetime) -> _Judged:
-    """What becomes of the alerts of one rule. A rule that cannot be judged leaves the others alone."""
+def _look(
+    rule: Rule, points: Sequence[MetricPoint], asked: Asked, rows: Sequence[AlertRow], desk: Desk, now: datetime
+) -> Sequence[Observation]:
+    """What the rule finds. A rule that cannot be judged leaves the others alone."""
     try:
-        observations: Iterable[Observation] = observe(rule, points, rows, freshness=desk.freshness, now=now)
+        return observe(rule, points, rows, freshness=desk.freshness, now=now, asked=asked, all_series=False)
     except Exception as error:  # noqa: BLE001  the edge of one rule: a fault in it must not stop the others
         _log.exception("The rule %s cannot be judged; its alerts follow its on_error.", rule.name)
-        observations = [_failed(row, error) for row in rows if row.state in LIVE]
-    known = {row.fingerprint: row for row in rows}
-    found = (next_state(known.get(seen.fingerprint), seen, rule, now) for seen in observations)
+        return [_failed(row, error) for row in rows]
+
+
+def _known(c: Connection, rules: Sequence[str], seen: Iterable[Sequence[Observation]]) -> dict[str, AlertRow]:
+    """The alerts as they are now, by fingerprint: those that are live, and what is on record of those that may begin."""
+    live = {row.fingerprint: row for rows in live_alerts(c, rules).values() for row in rows}
+    new = [found.fingerprint for observations in seen for found in observations if found.fingerprint not in live]
+    return {**live, **{row.fingerprint: row for row in alerts_named(c, new)}}
+
+
+def _judge(rule: Rule, seen: Sequence[Observation], known: Mapping[str, AlertRow], now: datetime) -> _Judged:
+    """What becomes of the alerts of one rule."""
+    found = (next_state(known.get(one.fingerprint), one, rule, now) for one in seen)
     return _Judged(rule=rule, transitions=[transition for transition in found if transition is not None])
 
 
@@ -138,24 +130,19 @@ def _gone_rule(row: AlertRow) -> Rule:
 
 
 def _write(c: Connection, judged: Sequence[_Judged], desk: Desk, now: datetime) -> Evaluation:
-    problems: list[str] = []
-    for one in judged:
-        for transition in one.transitions:
-            problems += _store(c, transition, one.rule, desk, now)
-    return Evaluation(transitions=tuple(t for one in judged for t in one.transitions), problems=tuple(problems))
+    """Stores what became of the alerts and, where a problem began or ended, what follows for incidents and messages."""
+    judgements = [(one.rule, transition) for one in judged for transition in one.transitions]
+    transitions = tuple(transition for _, transition in judgements)
+    save_alerts(c, [_stored(transition) for transition in transitions])
+    add_events(c, [_event(transition, rule, now) for rule, transition in judgements if transition.changed])
+    if not any(transition.fires or transition.resolves for transition in transitions):
+        return Evaluation(transitions=transitions)
+    return Evaluation(transitions=transitions, problems=dispatch(c, desk, now).problems)
 
 
-def _store(c: Connection, transition: Transition, rule: Rule | None, desk: Desk, now: datetime) -> tuple[str, ...]:
-    alerts.save_alert(c, transition.row)
-    if not transition.changed:
-        return ()
-    alerts.add_event(c, _event(transition, rule, now))
-    if not (transition.fires or transition.resolves):
-        return ()
-    message, problems = message_for(transition.row, rule, dashboard=desk.dashboard, now=now)
-    for recipient in desk.recipients:
-        outbox.enqueue(c, outbox_item(message, recipient, now))
-    return problems
+def _stored(transition: Transition) -> AlertRow:
+    """The row to store: what is over is not suppressed any more."""
+    return replace(transition.row, suppressed=None) if transition.resolves else transition.row
 
 
 def _event(transition: Transition, rule: Rule | None, now: datetime) -> AlertEvent:

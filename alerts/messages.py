@@ -1,41 +1,51 @@
-"""From a transition to what people read: one frozen message, rendered as plain text and as HTML. No I/O.
-
-``alerts.channels.slack`` renders the same message as blocks. Values in a message may come from whoever sends requests
-(feature names, versions), so each rendering escapes all of it.
-"""
+"""What people read of an alert or an incident, independent of the channel: one frozen message. Pure."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
-
-from alerts.rule_text import WHERE_KEYS
+from alerts.annotations import Annotations, render_annotations
+from alerts.cards import Card
 from alerts.rules import Rule
-from alerts.wording import Unit, format_value, words_of
+from alerts.titles import alert_title, common_labels
+from alerts.wording import format_value, words_of
+from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
 from storage.records import AlertRow, AlertState
-
-TEMPLATES = Path(__file__).parent / "templates"
-LONGEST_ANNOTATION = 2000
 
 
 class Kind(StrEnum):
     """Why a message is sent."""
 
     FIRING = "firing"
+    UPDATE = "update"
+    REPEAT = "repeat"
+    ESCALATION = "escalation"
+    ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"
+    DIGEST = "digest"
+    ACTION = "action"
     TEST = "test"
     UNDELIVERED = "undelivered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertLine:
+    """One alert of an incident in a line. ``state``: firing, new, resolved; ``labels`` with ``alert`` among them."""
+
+    state: str
+    title: str
+    detail: str
+    fingerprint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+    starts_at: str = ""
+    ends_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +53,9 @@ class Message:
     """What is told, independent of the channel. ``facts`` are pairs of a name and a value, in the order of reading.
 
     ``key`` names the message and is the same however often it is sent; ``answers`` is the key of the message that this
-    one continues ("" for none). ``note`` says what was unusual about its delivery.
+    one continues ("" for none). ``note`` says what was unusual about its delivery. ``incident`` is the number of the
+    incident (None for a message that is about none) and ``incident_key`` its name for services that merge messages by it;
+    ``lines`` are its alerts, worst first, ``more`` the number of those that are left out. ``labels`` are common to all.
     """
 
     kind: Kind
@@ -58,6 +70,12 @@ class Message:
     runbook_url: str = ""
     answers: str = ""
     note: str = ""
+    incident: int | None = None
+    incident_key: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    lines: tuple[AlertLine, ...] = ()
+    more: int = 0
+    card: Card | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As the outbox keeps it."""
@@ -66,27 +84,14 @@ class Message:
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> Message:
         """The message that ``to_json`` wrote."""
-        facts = tuple((str(name), str(value)) for name, value in payload["facts"])
-        return cls(
-            **{**payload, "kind": Kind(payload["kind"]), "at": datetime.fromisoformat(payload["at"]), "facts": facts},
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Annotations:
-    """The texts of a rule for one alert; ``problems`` says which templates failed and why."""
-
-    texts: Mapping[str, str]
-    problems: tuple[str, ...] = field(default=())
-
-
-class Readable(float):
-    """A number that templates print with few digits and may still compute with or format themselves."""
-
-    unit: Unit = Unit.PLAIN
-
-    def __str__(self) -> str:
-        return format_value(float(self), self.unit)
+        read = {
+            "kind": Kind(payload["kind"]),
+            "at": datetime.fromisoformat(payload["at"]),
+            "facts": tuple((str(name), str(value)) for name, value in payload["facts"]),
+            "lines": tuple(AlertLine(**line) for line in payload["lines"]),
+            "card": None if payload["card"] is None else Card.from_json(payload["card"]),
+        }
+        return cls(**{**payload, **read})
 
 
 # ---------------------------------------------------------------------------------------------- the message
@@ -104,7 +109,7 @@ def message_for(alert: AlertRow, rule: Rule | None, *, dashboard: str, now: date
         kind=Kind.RESOLVED if resolved else Kind.FIRING,
         key=message_key(alert, resolved=resolved),
         answers=message_key(alert, resolved=False) if resolved else "",
-        title=_title(alert),
+        title=alert_title(alert),
         summary=_resolved_summary(alert) if resolved else texts.get("summary") or _plain_summary(alert),
         at=now,
         severity=alert.labels.get("severity", ""),
@@ -154,16 +159,6 @@ def channel_broken(message: Message, *, channel: str, receiver: str, error: str,
     )
 
 
-def _title(alert: AlertRow) -> str:
-    subject = [alert.labels.get("model", "")]
-    if version := alert.labels.get("version"):
-        subject.append(f"version {version}")
-    if feature := alert.labels.get("feature"):
-        subject.append(feature)
-    name = ", ".join(part for part in subject if part)
-    return f"{alert.rule}: {name}" if name else alert.rule
-
-
 def _plain_summary(alert: AlertRow) -> str:
     return alert.reason[:1].upper() + alert.reason[1:] if alert.reason else f"{alert.rule} fires"
 
@@ -176,7 +171,7 @@ def _resolved_summary(alert: AlertRow) -> str:
 
 
 def _facts(alert: AlertRow, rule: Rule | None, now: datetime) -> tuple[tuple[str, str], ...]:
-    words = words_of(rule.metric if rule else "")
+    words = rule.words if rule else words_of("")
     unit = words.unit
     facts: list[tuple[str, str]] = []
     if alert.value is not None:
@@ -204,15 +199,27 @@ def _times(alert: AlertRow, now: datetime) -> list[tuple[str, str]]:
 
 def dashboard_link(dashboard: str, alert: AlertRow, rule: Rule | None, now: datetime) -> str:
     """The page of the dashboard that shows the problem, from a while before it began to its end or to now."""
-    if not dashboard:
+    return problems_link(dashboard, [(alert, rule)], now)
+
+
+def problems_link(dashboard: str, problems: Sequence[tuple[AlertRow, Rule | None]], now: datetime) -> str:
+    """The page that shows all of the problems, for what they have in common, over the time of all; the overview where pages differ."""
+    if not dashboard or not problems:
         return ""
-    page = words_of(rule.metric if rule else "").page
+    pages = {words_of(rule.metric if rule else "").page for _, rule in problems}
+    page = pages.pop() if len(pages) == 1 else "overview"
+    spans = [_span(alert, now) for alert, _ in problems]
+    common = common_labels([alert for alert, _ in problems])
+    wanted: dict[str, str] = {key: common[key] for key in ("model", "version", "feature") if key in common}
+    wanted |= {"from": _instant(min(begin for begin, _ in spans)), "to": _instant(max(end for _, end in spans))}
+    return f"{dashboard.rstrip('/')}/{page}?{urlencode(wanted)}"
+
+
+def _span(alert: AlertRow, now: datetime) -> tuple[datetime, datetime]:
     began = alert.pending_at or alert.fired_at or now
     before = max(timedelta(seconds=5 * (alert.window_seconds or 60)), timedelta(minutes=1))
     until = alert.resolved_at if alert.state is AlertState.RESOLVED and alert.resolved_at else now
-    wanted: dict[str, str] = {key: alert.labels[key] for key in ("model", "version", "feature") if key in alert.labels}
-    wanted |= {"from": _instant(began - before), "to": _instant(until + timedelta(seconds=1))}
-    return f"{dashboard.rstrip('/')}/{page}?{urlencode(wanted)}"
+    return began - before, until + timedelta(seconds=1)
 
 
 def _instant(at: datetime) -> str:
@@ -227,108 +234,3 @@ def _web_address(text: str) -> str:
     except ValueError:
         return ""
     return text if address.scheme in ("http", "https") and address.netloc and text.isprintable() and " " not in text else ""
-
-
-# ---------------------------------------------------------------------------------------------- the rule's own texts
-
-
-def render_annotations(rule: Rule, alert: AlertRow) -> Annotations:
-    """The rule's annotations with what is known of the alert filled in."""
-    texts, problems = {}, []
-    for name, source in rule.annotations.items():
-        try:
-            texts[name] = _compiled(source).render(template_values(rule, alert))[:LONGEST_ANNOTATION]
-        except Exception as error:  # noqa: BLE001  whatever a template does, its alert must go out
-            problems.append(f'rule "{rule.name}": annotations: {name}: {_first_line(error)}')
-    return Annotations(texts=texts, problems=tuple(problems))
-
-
-def template_values(rule: Rule, alert: AlertRow) -> dict[str, object]:
-    """The names that a template can use (docs/rules.md lists them)."""
-    unit = words_of(rule.metric).unit
-    series = {key: alert.labels.get(key, "") for key in WHERE_KEYS}
-    return {
-        **series,
-        "labels": dict(alert.labels),
-        "alert": rule.name,
-        "rule": rule.name,
-        "metric": rule.metric,
-        "metric_title": words_of(rule.metric).title,
-        "value": _readable(alert.value, unit),
-        "threshold": _readable(alert.threshold, unit),
-        "window": format_duration(timedelta(seconds=alert.window_seconds)) if alert.window_seconds else "",
-        "n": alert.n_current or 0,
-        "severity": alert.labels.get("severity", ""),
-        "since": alert.pending_at or alert.fired_at,
-        "reason": alert.reason,
-        "state": alert.state.value,
-    }
-
-
-def _readable(value: float | None, unit: Unit) -> Readable:
-    number = Readable(math.nan if value is None else value)
-    number.unit = unit
-    return number
-
-
-@cache
-def _sandbox() -> SandboxedEnvironment:
-    # The texts are plain: each channel escapes the whole message for itself.
-    return SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
-
-
-@cache
-def _compiled(source: str) -> Template:
-    return _sandbox().from_string(source)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
-    return f"{kind}{text[0]}" if text else type(error).__name__
-
-
-# ---------------------------------------------------------------------------------------------- renderings
-
-
-def headline(message: Message) -> str:
-    """The one line that says it: what a phone shows, and the subject of a mail."""
-    marks = {
-        Kind.FIRING: f"[{message.severity.upper()}] " if message.severity else "[FIRING] ",
-        Kind.RESOLVED: "[RESOLVED] ",
-        Kind.TEST: "[TEST] ",
-        Kind.UNDELIVERED: "[NOT DELIVERED] ",
-    }
-    return one_line(marks[message.kind] + message.title)
-
-
-def one_line(text: str) -> str:
-    """The text without line breaks and control characters, which a header or a title cannot hold."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
-
-
-def plain_text(message: Message) -> str:
-    """The message for mail readers without HTML and for any other plain channel."""
-    width = max((len(name) for name, _ in message.facts), default=0)
-    facts = "\n".join(f"{name + ':':<{width + 1}} {one_line(value)}" for name, value in message.facts)
-    links = [f"{name}: {url}" for name, url in (("Dashboard", message.dashboard_url), ("Runbook", message.runbook_url)) if url]
-    parts = [headline(message), message.summary, message.description, facts, "\n".join(links), message.note]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def html_text(message: Message) -> str:
-    """The message as a HTML mail: one column, inline styles, readable without images."""
-    return _html_template().render(message=message, headline=headline(message), colour=_colour(message))
-
-
-def _colour(message: Message) -> str:
-    if message.kind is Kind.RESOLVED:
-        return "#1a7f37"
-    if message.kind is Kind.TEST:
-        return "#57606a"
-    return "#b42318" if message.severity in ("critical", "page", "error") else "#b54708"
-
-
-@cache
-def _html_template() -> Template:
-    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined).get_template("mail.html")

@@ -9,10 +9,13 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from alerts.channels.channel import Fault
-from storage.records import AlertRow, AlertState
+from storage.records import AlertRow, AlertState, Incident
 
-CHANNELS = ("slack", "email")
+CHANNELS = ("slack", "email", "webhook", "pagerduty", "alertmanager", "apprise", "action")
 OUTCOMES = ("sent", "retried", "failed", "escalated")
+INCIDENT_STATES = ("waiting", "open", "acknowledged")
+"""Nobody was told yet; people were told; somebody takes care of it."""
+SUPPRESSIONS = ("silence", "inhibition", "mute_window")
 SHOWN_STATES = (AlertState.PENDING, AlertState.FIRING, AlertState.RECOVERING)
 
 
@@ -43,7 +46,19 @@ class AlertMetrics:
         self._template_problems = Counter(
             "modelwatch_alert_template_failures", "Texts of rules that could not be made.", registry=self.registry
         )
+        self._suppressed = Gauge(
+            "modelwatch_alerts_suppressed",
+            "Alerts that nobody is told of now, by what suppresses them.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._incidents = Gauge("modelwatch_incidents", "Incidents that are not over, by state.", ["state"], registry=self.registry)
+        self._heartbeat = Gauge(
+            "modelwatch_heartbeat_last_success_timestamp_seconds", "When a heartbeat was last sent.", registry=self.registry
+        )
         Gauge("modelwatch_alerts_up", "1 while the process runs.", registry=self.registry).set(1)
+        self.show_incidents(())
+        self._show_suppressed(())
         for channel in CHANNELS:
             for outcome in OUTCOMES:
                 self._notifications.labels(channel, outcome)
@@ -52,6 +67,8 @@ class AlertMetrics:
 
     def show_alerts(self, rules: Iterable[str], live: Iterable[AlertRow]) -> None:
         """Replaces the counts of alerts; a rule without any shows 0 in each state."""
+        live = list(live)
+        self._show_suppressed(live)
         counted = Tally((row.rule, row.state) for row in live)
         names = {*rules, *(rule for rule, _ in counted)}
         self._alerts.clear()
@@ -59,23 +76,53 @@ class AlertMetrics:
             for state in SHOWN_STATES:
                 self._alerts.labels(rule, state.value).set(counted[rule, state])
 
+    def _show_suppressed(self, live: Iterable[AlertRow]) -> None:
+        counted = Tally(_suppression(row.suppressed) for row in live if row.suppressed)
+        for reason in SUPPRESSIONS:
+            self._suppressed.labels(reason).set(counted[reason])
+
+    def show_incidents(self, unfinished: Iterable[Incident]) -> None:
+        """Replaces the counts of incidents."""
+        counted = Tally(_standing(incident) for incident in unfinished)
+        for state in INCIDENT_STATES:
+            self._incidents.labels(state).set(counted[state])
+
     def show_waiting(self, number: int) -> None:
         self._waiting.set(number)
 
     def rules_loaded(self, successful: bool) -> None:
         self._rules_loaded.set(1 if successful else 0)
 
-    def evaluated(self, at: datetime, template_problems: int) -> None:
+    def evaluated(self, at: datetime) -> None:
         """A group was judged."""
         self._evaluated.set(at.timestamp())
-        self._template_problems.inc(template_problems)
+
+    def templates_failed(self, number: int) -> None:
+        self._template_problems.inc(number)
 
     def stood_by(self) -> None:
         """Another process holds the lease."""
         self._evaluated.set(0)
+
+    def beaten(self, at: datetime) -> None:
+        """A heartbeat was sent."""
+        self._heartbeat.set(at.timestamp())
 
     def attempted(self, channel: str, outcome: str) -> None:
         self._notifications.labels(channel, outcome).inc()
 
     def failed(self, channel: str, fault: Fault) -> None:
         self._failures.labels(channel, fault.value).inc()
+
+
+def _standing(incident: Incident) -> str:
+    if not incident.number:
+        return "waiting"
+    return "open" if incident.acked_at is None else "acknowledged"
+
+
+def _suppression(why: str) -> str:
+    """The kind of a reason as ``alerts.suppressed`` has it."""
+    if why.startswith("silence "):
+        return "silence"
+    return "inhibition" if why.startswith("inhibited ") else "mute_window"

@@ -6,108 +6,87 @@
 from __future__ import annotations
 
 import difflib
-import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import Field, StrictInt, StrictStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from alerts.conditions import Condition, parse_condition
-from storage.durations import parse_duration
-
-WHERE_KEYS = ("model", "version", "role", "segment", "feature")
-_ADDRESS = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+")
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-def _duration(value: object) -> timedelta:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} has no unit; write for example 30s, 10m, 1h30m or 7d")
-    return parse_duration(value)
-
-
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("must be longer than zero; write for example 30s or 1m")
-    return value
-
-
-def _condition(value: object) -> Condition:
-    if not isinstance(value, str):
-        raise ValueError(f'{value!r} has no comparison; write for example "> {value}"')
-    return parse_condition(value)
+from alerts.receivers import EmailText, ReceiverText, SlackText
+from alerts.routing_text import InhibitText, MuteWindowText, RouteText
+from alerts.yaml_types import (
+    ConditionText,
+    Duration,
+    LabelKey,
+    LabelName,
+    LabelValue,
+    Name,
+    Pattern,
+    PolicyText,
+    PositiveDuration,
+    Share,
+    SomeOf,
+    Text,
+    WhereKey,
+)
 
 
-def _pattern(value: object) -> str:
-    if isinstance(value, bool | float) or not isinstance(value, str | int):
-        raise ValueError(f'{value!r} is not text; put it in quotes, for example "*" or "1.10"')
-    return str(value)
+class ChangeText(Text):
+    """Against which earlier time a value is held."""
+
+    against: PositiveDuration
+    kind: Literal["relative", "absolute"] = "relative"
+    tolerance: PositiveDuration | None = None
 
 
-def _where_key(value: object) -> str:
-    if value not in WHERE_KEYS:
-        raise ValueError(f"{value!r} cannot be matched; use {', '.join(WHERE_KEYS)}")
-    return str(value)
+class BurnWindowText(Text):
+    """A long and a short window, how fast the budget burns in both, and how bad that is."""
+
+    long: PositiveDuration
+    short: PositiveDuration
+    burn: Annotated[float, Field(gt=0)]
+    severity: LabelValue
 
 
-def _label_name(value: object) -> str:
-    if not isinstance(value, str) or not _LABEL.fullmatch(value):
-        raise ValueError(f"{value!r} is not a label name; use letters, digits and _")
-    if value in (*WHERE_KEYS, "alert", "rule"):
-        raise ValueError(f"{value!r} is set from the series that the rule judges; choose another label name")
-    return value
+class BurnRateText(Text):
+    """An objective, and how fast its budget of failures burns."""
+
+    objective: Literal["error_rate", "latency"]
+    target: Share
+    threshold: PositiveDuration | None = None
+    over: PositiveDuration = timedelta(days=30)
+    min_failures: Annotated[StrictInt, Field(ge=1)] = 5
+    windows: Annotated[list[BurnWindowText], Field(min_length=1)] | None = None
 
 
-def _label_value(value: object) -> str:
-    text = _pattern(value)
-    if "{{" in text:
-        raise ValueError("labels are plain text (they name the alert); put templates into annotations")
-    return text
+class PartText(Text):
+    """What is judged, and how: all of a rule, or one of its parts."""
+
+    metric: Name | None = None
+    promql: Name | None = None
+    where: dict[WhereKey, Pattern] = {}
+    window: PositiveDuration | None = None
+    when: ConditionText | None = None
+    resolve_when: ConditionText | None = None
+    points: SomeOf = (1, 1)
+    change: ChangeText | None = None
+    min_samples: Annotated[StrictInt, Field(ge=0)] | None = None
 
 
-def _address(value: object) -> str:
-    if not isinstance(value, str) or not _ADDRESS.fullmatch(value.strip()):
-        raise ValueError(f"{value!r} is not an email address; write for example oncall@example.com")
-    return value.strip()
+PartsText = Annotated[list[PartText], Field(min_length=2)]
 
 
-def _addresses(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
-ConditionText = Annotated[Condition, BeforeValidator(_condition)]
-Pattern = Annotated[str, BeforeValidator(_pattern)]
-WhereKey = Annotated[str, BeforeValidator(_where_key)]
-LabelName = Annotated[str, BeforeValidator(_label_name)]
-LabelValue = Annotated[str, BeforeValidator(_label_value)]
-Address = Annotated[str, BeforeValidator(_address)]
-Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
-PolicyText = Literal["keep", "alert", "ok"]
-
-
-class Text(BaseModel):
-    """A mapping of the file: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class RuleText(Text):
+class RuleText(PartText):
     """One rule."""
 
     alert: Name
-    metric: Name | None = None
-    promql: Any = None
-    where: dict[WhereKey, Pattern] = {}
-    window: PositiveDuration | None = None
-    when: ConditionText
-    resolve_when: ConditionText | None = None
+    all_of: PartsText | None = Field(None, alias="all")
+    any_of: PartsText | None = Field(None, alias="any")
+    equal: list[LabelKey] | None = None
+    burn_rate: BurnRateText | None = None
     hold: Duration = Field(timedelta(0), alias="for")
     keep_firing_for: Duration = timedelta(0)
-    min_samples: Annotated[StrictInt, Field(ge=0)] | None = None
     no_data: PolicyText = "keep"
     on_error: PolicyText = "keep"
     labels: dict[LabelName, LabelValue] = {}
@@ -122,46 +101,14 @@ class GroupText(Text):
     rules: list[RuleText]
 
 
-class SlackText(Text):
-    """Where in Slack a receiver is."""
-
-    channel: Name | None = None
-
-
-class EmailText(Text):
-    """Whom a receiver's mail goes to."""
-
-    to: Annotated[list[Address], BeforeValidator(_addresses), Field(min_length=1)]
-
-
-class ReceiverText(Text):
-    """Somebody to tell, through one channel or several."""
-
-    name: Name
-    slack: SlackText | None = None
-    email: EmailText | None = None
-
-
-class RouteText(Text):
-    """Who is told of what. Only ``receiver`` has an effect in this version."""
-
-    receiver: Name | None = None
-    match: Any = None
-    group_by: Any = None
-    group_wait: Any = None
-    group_interval: Any = None
-    repeat_interval: Any = None
-    routes: Any = None
-
-
 class FileText(Text):
     """The whole file."""
 
     groups: list[GroupText] = []
     routes: RouteText = RouteText()
     receivers: list[ReceiverText] = []
-    inhibit: Any = None
-    mute_windows: Any = None
+    inhibit: list[InhibitText] = []
+    mute_windows: list[MuteWindowText] = []
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -218,10 +165,22 @@ def _explain(problem: ErrorDetails, content: dict[str, Any]) -> str:
     return f"{place}{key}: {message}" if key else f"{place}{message}"
 
 
-_LISTS: dict[str, tuple[str, str]] = {"groups": ("group", "name"), "rules": ("rule", "alert"), "receivers": ("receiver", "name")}
+_LISTS: dict[str, tuple[str, str]] = {
+    "groups": ("group", "name"),
+    "rules": ("rule", "alert"),
+    "receivers": ("receiver", "name"),
+    "all": ("part", "metric"),
+    "any": ("part", "metric"),
+    "windows": ("window", "severity"),
+}
 _SHAPES: dict[str, type[Text]] = {
     "groups": GroupText,
     "rules": RuleText,
+    "all": PartText,
+    "any": PartText,
+    "change": ChangeText,
+    "burn_rate": BurnRateText,
+    "windows": BurnWindowText,
     "receivers": ReceiverText,
     "routes": RouteText,
     "slack": SlackText,

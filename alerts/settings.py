@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from email.utils import getaddresses, parseaddr
 from pathlib import Path
@@ -10,11 +11,21 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from alerts.channels.alertmanager import Alertmanagers
+from alerts.channels.apprise import AppriseServices
 from alerts.channels.channel import Address, Channel
 from alerts.channels.email import Email, MailServer
-from alerts.channels.slack import API_URL, SlackBot, SlackWebhook, address_problem
+from alerts.channels.hosts import HostPolicy, NotAllowed, own_host
+from alerts.channels.pagerduty import URL as PAGERDUTY_URL
+from alerts.channels.pagerduty import PagerDutyEvents
+from alerts.channels.post import Poster
+from alerts.channels.secrets import NoSecret, read_secret
+from alerts.channels.slack import SlackBot, SlackWebhook
+from alerts.channels.slack_client import API_URL, address_problem
+from alerts.channels.webhook import Webhooks
 from alerts.observations import Freshness
-from alerts.rules import Receiver
+from alerts.receivers import Receiver
+from alerts.routes import recipients_of
 from storage.settings import Duration, PositiveDuration, Settings
 
 SMTP_PORTS = {"starttls": 587, "tls": 465, "none": 25}
@@ -46,6 +57,18 @@ class AlertsSettings(Settings):
     restate_labels: Duration = Field(
         timedelta(days=1), description="How late labels may come: for so long an older window with enough labels is judged."
     )
+    heartbeat_url: SecretStr = Field(
+        SecretStr(""),
+        description="Address outside that gets a `POST` while metrics are computed, rules judged and messages delivered. Unset: none.",
+    )
+    heartbeat_interval: PositiveDuration = Field(timedelta(minutes=1), description="How often the heartbeat is sent.")
+    heartbeat_within: PositiveDuration = Field(
+        timedelta(minutes=15), description="How long ago collecting and judging may be for a heartbeat to be sent."
+    )
+    prometheus_url: SecretStr = Field(
+        SecretStr(""),
+        description="Prometheus that rules with `promql` ask, such as `http://127.0.0.1:9090`. Unset: they cannot be judged.",
+    )
     slack_webhook_url: SecretStr = Field(
         SecretStr(""), description="Incoming webhook of Slack: messages go to the one channel that it belongs to."
     )
@@ -54,7 +77,24 @@ class AlertsSettings(Settings):
         description="Bot token of Slack (`xoxb-…`): any channel, threads, and first messages that are marked as resolved.",
     )
     slack_channel: str = Field("", description="Slack channel for the bot token where a receiver names none.")
+    slack_app_token: SecretStr = Field(
+        SecretStr(""),
+        description="App-level token of Slack (`xapp-…`, scope connections:write): messages of the bot get buttons, which are heard "
+        "through a socket that this service opens.",
+    )
+    slack_signing_secret: SecretStr = Field(
+        SecretStr(""),
+        description="Signing secret of the Slack app: messages of the bot get buttons, which Slack sends to `/slack/actions` of this service.",
+    )
     slack_api_url: str = Field(API_URL, description="Address of Slack's web API, for the bot token.")
+    webhook_hosts: str = Field(
+        "",
+        description="Hosts that webhooks, Alertmanager and actions may call, with commas: `hooks.example.com`, `*.corp.example.com:8443`, "
+        "`http://localhost:9093`. Unset: every public host over https. Private addresses and plain http have to be named.",
+    )
+    action_commands: bool = Field(False, description="Allows actions of the rules file to run commands on this machine.")
+    webhook_ca_file: str = Field("", description="Certificate authority (PEM) to trust for webhooks beside the system's.")
+    pagerduty_url: str = Field(PAGERDUTY_URL, description="Address of PagerDuty's events API; another one for its European region.")
     smtp_host: str = Field("", description="Mail server. Unset: no mail.")
     smtp_port: int | None = Field(
         None, ge=1, le=65535, description="Port of the mail server (the default: 587, 465 or 25, as `smtp_tls` says)."
@@ -69,11 +109,31 @@ class AlertsSettings(Settings):
     smtp_from: str = Field("", description="Sender of the mails, for example `modelwatch <alerts@example.com>`.")
     smtp_to: str = Field("", description="Addresses that are told where the rules file names no receiver, separated by commas.")
 
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _check_heartbeat(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value():
+            own_host(value.get_secret_value())
+        return value
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _check_prometheus(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("it must begin with http:// or https://")
+        return value
+
     @field_validator("slack_webhook_url")
     @classmethod
     def _check_webhook(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value() and (problem := address_problem(value.get_secret_value())):
             raise ValueError(f"it {problem}")
+        return value
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        HostPolicy.parse(value)
         return value
 
     @field_validator("slack_api_url")
@@ -98,7 +158,7 @@ class AlertsSettings(Settings):
                 raise ValueError(f"{address!r} is not an email address; separate several by commas")
         return value
 
-    @field_validator("smtp_ca_file")
+    @field_validator("smtp_ca_file", "webhook_ca_file")
     @classmethod
     def _check_authority(cls, value: str) -> str:
         if value and not Path(value).is_file():
@@ -131,6 +191,11 @@ class AlertsSettings(Settings):
         )
 
     @property
+    def hears_slack(self) -> bool:
+        """Whether a button in Slack would be heard, through a socket or at the endpoint."""
+        return bool(self.slack_app_token.get_secret_value() or self.slack_signing_secret.get_secret_value())
+
+    @property
     def freshness(self) -> Freshness:
         return Freshness(
             collect_interval=self.collect_interval,
@@ -140,16 +205,41 @@ class AlertsSettings(Settings):
         )
 
 
-def make_channels(settings: AlertsSettings) -> dict[str, Channel]:
-    """The channels that are set up, by name."""
-    channels: dict[str, Channel] = {}
+def make_channels(settings: AlertsSettings, receivers: Iterable[Receiver] = ()) -> dict[str, Channel]:
+    """The channels that are set up, by name: those of the settings, and those that receivers of the rules file need."""
+    channels = _channels_of_receivers(settings, tuple(receivers))
     if settings.uses_webhook:
         channels["slack"] = SlackWebhook(settings.slack_webhook_url.get_secret_value())
     elif token := settings.slack_bot_token.get_secret_value():
-        channels["slack"] = SlackBot(token, api_url=settings.slack_api_url, default_channel=settings.slack_channel)
+        channels["slack"] = SlackBot(
+            token, api_url=settings.slack_api_url, default_channel=settings.slack_channel, buttons=settings.hears_slack
+        )
     if settings.smtp_host and settings.smtp_from:
         channels["email"] = Email(mail_server(settings))
     return channels
+
+
+def _channels_of_receivers(settings: AlertsSettings, receivers: tuple[Receiver, ...]) -> dict[str, Channel]:
+    poster = poster_of(settings)
+    webhooks = {receiver.name: receiver.webhook for receiver in receivers if receiver.webhook}
+    services = {receiver.name: receiver.pagerduty for receiver in receivers if receiver.pagerduty}
+    alertmanagers = {receiver.name: receiver.alertmanager for receiver in receivers if receiver.alertmanager}
+    others = {receiver.name: receiver.apprise for receiver in receivers if receiver.apprise}
+    channels: dict[str, Channel] = {}
+    if webhooks:
+        channels["webhook"] = Webhooks(webhooks, poster)
+    if services:
+        channels["pagerduty"] = PagerDutyEvents(services, poster, url=settings.pagerduty_url)
+    if alertmanagers:
+        channels["alertmanager"] = Alertmanagers(alertmanagers, poster)
+    if others:
+        channels["apprise"] = AppriseServices(others)
+    return channels
+
+
+def poster_of(settings: AlertsSettings) -> Poster:
+    """What posts to the hosts that the settings allow."""
+    return Poster(policy=HostPolicy.parse(settings.webhook_hosts), ca_file=settings.webhook_ca_file)
 
 
 def mail_server(settings: AlertsSettings) -> MailServer:
@@ -184,22 +274,54 @@ def usual_addresses(settings: AlertsSettings) -> dict[str, Address]:
 
 def channel_warnings(settings: AlertsSettings, receivers: tuple[Receiver, ...]) -> list[str]:
     """What the receivers ask of channels and the settings do not give, each a sentence."""
-    channels = make_channels(settings)
-    warnings = []
-    for receiver in receivers:
-        where = f'receiver "{receiver.name}"'
-        if receiver.slack and "slack" not in channels:
-            warnings.append(f"{where}: slack is not set up; set MODELWATCH_SLACK_WEBHOOK_URL or MODELWATCH_SLACK_BOT_TOKEN")
-        if receiver.slack_channel and settings.uses_webhook:
-            warnings.append(
-                f"{where}: slack: channel {receiver.slack_channel!r} has no effect, a webhook posts to its own channel only; "
-                "set MODELWATCH_SLACK_BOT_TOKEN and MODELWATCH_SLACK_CHANNEL to choose"
-            )
-        if receiver.email_to and "email" not in channels:
-            warnings.append(f"{where}: email is not set up; set MODELWATCH_SMTP_HOST and MODELWATCH_SMTP_FROM")
-    if not any(receiver.slack or receiver.email_to for receiver in receivers):
+    channels = make_channels(settings, receivers)
+    warnings = [warning for receiver in receivers for warning in _warnings_of(settings, receiver, channels)]
+    if not any(recipients_of(receiver) for receiver in receivers):
         warnings.append(
             "nobody is told of alerts, which show on the dashboard only; set MODELWATCH_SLACK_WEBHOOK_URL, or "
             "MODELWATCH_SMTP_HOST, MODELWATCH_SMTP_FROM and MODELWATCH_SMTP_TO"
         )
     return warnings
+
+
+def _warnings_of(settings: AlertsSettings, receiver: Receiver, channels: Mapping[str, Channel]) -> list[str]:
+    where = f'receiver "{receiver.name}"'
+    warnings = []
+    if receiver.slack and "slack" not in channels:
+        warnings.append(f"{where}: slack is not set up; set MODELWATCH_SLACK_WEBHOOK_URL or MODELWATCH_SLACK_BOT_TOKEN")
+    if receiver.slack_channel and settings.uses_webhook:
+        warnings.append(
+            f"{where}: slack: channel {receiver.slack_channel!r} has no effect, a webhook posts to its own channel only; "
+            "set MODELWATCH_SLACK_BOT_TOKEN and MODELWATCH_SLACK_CHANNEL to choose"
+        )
+    if receiver.email_to and "email" not in channels:
+        warnings.append(f"{where}: email is not set up; set MODELWATCH_SMTP_HOST and MODELWATCH_SMTP_FROM")
+    return [*warnings, *(f"{where}: {problem}" for problem in _target_problems(settings, receiver))]
+
+
+def _target_problems(settings: AlertsSettings, receiver: Receiver) -> list[str]:
+    """Secrets that are not there, and addresses that must not be called."""
+    secrets = {
+        "webhook: url": receiver.webhook and receiver.webhook.url_secret,
+        "webhook: secret": receiver.webhook and receiver.webhook.secret,
+        "pagerduty": receiver.pagerduty and receiver.pagerduty.routing_key,
+        "apprise": receiver.apprise and receiver.apprise.url,
+    }
+    problems = []
+    for name, secret in secrets.items():
+        if secret:
+            try:
+                read_secret(secret)
+            except NoSecret as error:
+                problems.append(f"{name}: {error}")
+    policy = HostPolicy.parse(settings.webhook_hosts)
+    for name, url in (
+        ("webhook", receiver.webhook and receiver.webhook.url),
+        ("alertmanager", receiver.alertmanager and receiver.alertmanager.url),
+    ):
+        if url:
+            try:
+                policy.check(url)
+            except NotAllowed as error:
+                problems.append(f"{name}: {error}")
+    return problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -26,6 +26,10 @@ class MetricWords:
     title: str
     unit: Unit = Unit.PLAIN
     page: str = "overview"
+
+    def as_change(self, *, is_relative: bool) -> MetricWords:
+        """The words for a change of the value against an earlier time."""
+        return replace(self, title=f"change of the {self.title}", unit=Unit.SHARE if is_relative else self.unit)
 
 
 def _words(page: str, **titles: str | tuple[str, Unit]) -> dict[str, MetricWords]:
@@ -115,9 +119,37 @@ METRICS: dict[str, MetricWords] = {
         spool_bytes=("size of the spool", Unit.BYTES),
         spool_oldest_seconds=("age of the oldest prediction in the spool", Unit.SECONDS),
         data_freshness_seconds=("time since the last prediction", Unit.SECONDS),
+        disk_percent=("disk use", Unit.PERCENT),
+        collector_silent_seconds=("time since the collector last succeeded", Unit.SECONDS),
+        notifications_undelivered="messages that could not be delivered",
+        rules_unjudged="rules that cannot be judged",
     ),
 }
 """Every metric that a rule may name (docs/glossary.md says what each is)."""
+
+BUDGET_WORDS = _words(
+    "performance", error_budget_burn="burn rate of the error budget", latency_budget_burn="burn rate of the latency budget"
+)
+"""What rules on a budget judge; no rule names these as its metric."""
+
+QUERY_WORDS = MetricWords(title="value of the query")
+"""What rules judge that ask Prometheus."""
+
+UNJUDGED = "rules_unjudged"
+OWN = ("disk_percent", "collector_silent_seconds", "notifications_undelivered", UNJUDGED)
+"""Metrics that the alerts service finds by itself when a rule asks for them; they are not in the table of metrics."""
+
+SEGMENTED = frozenset(
+    [
+        *["cpu_percent", "memory_percent", "memory_rss_bytes", "disk_read_bytes_per_second", "disk_write_bytes_per_second"],
+        *["network_sent_bytes_per_second", "network_received_bytes_per_second", "gpu_percent", "gpu_memory_percent"],
+        *["spool_bytes", "spool_oldest_seconds", "disk_percent", "notifications_undelivered", UNJUDGED],
+    ]
+)
+"""Metrics that there are for each machine, channel or source by itself and not for all together."""
+
+WHOLE_ONLY = frozenset(["drift_share", "drift_multivariate", "drift_reconstruction"])
+"""Metrics whose name begins as those of a feature, of all features together."""
 
 
 LABELLED = frozenset(
@@ -132,7 +164,22 @@ LABELLED = frozenset(
 
 def words_of(metric: str) -> MetricWords:
     """The words for a metric; its own name where it has none."""
-    return METRICS.get(metric) or MetricWords(title=metric)
+    return METRICS.get(metric) or BUDGET_WORDS.get(metric) or MetricWords(title=metric)
+
+
+def labels_of(metric: str) -> tuple[str, ...]:
+    """What names the usual series of a metric: its segment for those of a machine, the feature for the drift of one.
+
+    >>> labels_of("drift_psi"), labels_of("accuracy"), labels_of("memory_percent")
+    (('model', 'version', 'feature'), ('model', 'version'), ('segment',))
+    """
+    if metric in SEGMENTED:
+        return ("segment",)
+    if metric in BUDGET_WORDS:
+        return ("model",)
+    if metric == "uptime" or (words_of(metric).page == "overview" and metric != "data_freshness_seconds"):
+        return ()
+    return ("model", "version", "feature") if metric.startswith("drift_") and metric not in WHOLE_ONLY else ("model", "version")
 
 
 def format_value(value: float | None, unit: Unit = Unit.PLAIN) -> str:

@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 
-BENCHMARKS = ("serving", "ingest", "drift", "windows", "simulation")
+BENCHMARKS = ("serving", "ingest", "drift", "windows", "simulation", "alerts")
 NAMED = (*BENCHMARKS, "pages")
 
 

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from cli import incidents
 from cli.errors import CommandError
-from cli.output import print_json, print_table, say
+from cli.output import label_text, print_json, print_table, say
 from cli.session import load_settings, read_database
 
 app = typer.Typer(help="Rules, channels and alerts.", no_args_is_help=True, rich_markup_mode=None)
+app.registered_commands += incidents.app.registered_commands
 
 
 @app.command(epilog="Example: modelwatch alerts check rules.yml")
@@ -32,7 +34,9 @@ def check(
 
 
 @app.command("test-notify", epilog="Example: modelwatch alerts test-notify slack")
-def test_notify(channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="slack or email.")]) -> None:
+def test_notify(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A channel (slack, email …) or a receiver of the rules file.")],
+) -> None:
     """Send a test message where alerts would go; exit 1 if it does not arrive."""
     from alerts.settings import AlertsSettings
     from alerts.testnotify import send_test
@@ -64,7 +68,7 @@ def list_(
         [
             [
                 alert.rule,
-                " ".join(f"{name}={value}" for name, value in sorted(alert.labels.items()) if name != "alertname"),
+                label_text(alert.labels),
                 alert.state,
                 alert.value,
                 alert.threshold,

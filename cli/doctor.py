@@ -177,8 +177,9 @@ def stack_runs(home: Path) -> bool:
 
 def check_rules() -> Iterator[Finding]:
     """Whether the alerts service can read its rules, and whether there is somebody to tell."""
+    from alerts.receivers import Receiver
     from alerts.rule_files import read_rules
-    from alerts.rules import Receiver, RulesError
+    from alerts.rules import RulesError
     from alerts.settings import AlertsSettings, channel_warnings, default_receiver
 
     settings = AlertsSettings.load()
@@ -189,7 +190,7 @@ def check_rules() -> Iterator[Finding]:
         except RulesError as error:
             yield Finding(check="rules", level=Level.PROBLEM, sentence=f"{error}.")
             return
-        receivers = rules.receivers or receivers
+        receivers = rules.routing.receivers or receivers
         yield Finding(check="rules", level=Level.OK, sentence=f"{settings.rules} has {len(rules.rules)} valid rules.")
         for warning in rules.warnings:
             yield Finding(check="rules", level=Level.NOTE, sentence=f"{settings.rules}: {warning}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -42,6 +42,11 @@ def cell(value: object) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     return str(value)
+
+
+def label_text(labels: Mapping[str, str]) -> str:
+    """Labels in one line, by name."""
+    return " ".join(f"{name}={value}" for name, value in sorted(labels.items()))
 
 
 def print_json(content: object) -> None:

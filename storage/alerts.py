@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
 
 from storage.dialects import upsert
 from storage.records import AlertEvent, AlertHealth, AlertRow, AlertState
 from storage.rows import columns_of, values_of
 from storage.schema import alert_events, alerts
+
+_MOST_AT_ONCE = 500
+"""Fingerprints in one query: drivers take a bounded number of parameters."""
 
 
 def load_alerts(c: Connection, *, rule: str | None = None, states: Collection[AlertState] | None = None) -> list[AlertRow]:
@@ -21,8 +25,26 @@ def load_alerts(c: Connection, *, rule: str | None = None, states: Collection[Al
         query = query.where(alerts.c.rule == rule)
     if states is not None:
         query = query.where(alerts.c.state.in_([AlertState(state).value for state in states]))
-    rows = c.execute(query).mappings()
-    return [AlertRow(**{**row, "state": AlertState(row["state"]), "health": AlertHealth(row["health"])}) for row in rows]
+    return _rows(c, query)
+
+
+def load_some(c: Connection, fingerprints: Collection[str]) -> list[AlertRow]:
+    """The alerts with these fingerprints, as far as they are known."""
+    wanted = sorted(fingerprints)
+    chunks = [wanted[i : i + _MOST_AT_ONCE] for i in range(0, len(wanted), _MOST_AT_ONCE)]
+    query = select(*columns_of(alerts, AlertRow))
+    return [row for chunk in chunks for row in _rows(c, query.where(alerts.c.fingerprint.in_(chunk)))]
+
+
+def mark(c: Connection, marks: Sequence[tuple[str, str | None, str | None]]) -> None:
+    """Notes why nobody is told of alerts, and who takes care of them: (fingerprint, suppressed, acked_by) of each."""
+    change = (
+        update(alerts)
+        .where(alerts.c.fingerprint == bindparam("marked"))
+        .values(suppressed=bindparam("why"), acked_by=bindparam("who"))
+    )
+    if marks:
+        c.execute(change, [{"marked": marked, "why": why, "who": who} for marked, why, who in marks])
 
 
 def save_alert(c: Connection, alert: AlertRow) -> None:
@@ -49,3 +71,8 @@ def list_events(
     return [
         AlertEvent(**{**row, "from_state": AlertState(row["from_state"]), "to_state": AlertState(row["to_state"])}) for row in rows
     ]
+
+
+def _rows(c: Connection, query: Select[Any]) -> list[AlertRow]:
+    rows = c.execute(query).mappings()
+    return [AlertRow(**{**row, "state": AlertState(row["state"]), "health": AlertHealth(row["health"])}) for row in rows]

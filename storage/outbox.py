@@ -6,6 +6,7 @@ a message is sent at least once. ``attempts`` counts the attempts that ended; wa
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,14 +26,28 @@ def enqueue(c: Connection, item: OutboxItem) -> bool:
     return insert_new(c, outbox, values_of(item, without=("id",)), key=["dedup_key"])
 
 
-def claim_due(c: Connection, *, owner: str, now: datetime, hold: timedelta, limit: int) -> list[OutboxItem]:
-    """Claims messages that are due, the longest due first; nobody else gets them before ``now + hold``."""
+def claim_due(
+    c: Connection,
+    *,
+    owner: str,
+    now: datetime,
+    hold: timedelta,
+    limit: int,
+    only: Collection[str] = (),
+    but: Collection[str] = (),
+) -> list[OutboxItem]:
+    """Claims messages that are due, the longest due first; nobody else gets them before ``now + hold``.
+
+    ``only`` of these channels, or of all ``but`` those, where there are any.
+    """
+    channels = [outbox.c.channel.in_(list(only))] if only else [outbox.c.channel.not_in(list(but))] if but else []
     due = (
         select(outbox.c.id)
         .where(
             outbox.c.status == OutboxStatus.WAITING.value,
             outbox.c.next_attempt_at <= now,
             or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now),
+            *channels,
         )
         .order_by(outbox.c.next_attempt_at, outbox.c.id)
         .limit(limit)
@@ -49,6 +64,41 @@ def claim_due(c: Connection, *, owner: str, now: datetime, hold: timedelta, limi
     return sorted(items, key=lambda item: (item.next_attempt_at, item.id))
 
 
+def claim_held(
+    c: Connection, channel: str, receiver: str, *, owner: str, now: datetime, hold: timedelta, limit: int
+) -> list[OutboxItem]:
+    """Claims the messages to one receiver that are due after they were held or failed, in the order they were written."""
+    due = (
+        select(outbox.c.id)
+        .where(
+            outbox.c.channel == channel,
+            outbox.c.receiver == receiver,
+            outbox.c.status == OutboxStatus.WAITING.value,
+            outbox.c.next_attempt_at <= now,
+            outbox.c.last_error.is_not(None),
+            or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now),
+        )
+        .order_by(outbox.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    claim = (
+        update(outbox)
+        .where(outbox.c.id.in_(select(due.c.id)))
+        .values(claimed_by=owner, claimed_until=now + hold)
+        .returning(*_COLUMNS)
+    )
+    return sorted((_item(row) for row in c.execute(claim).mappings()), key=lambda item: item.id)
+
+
+def mark_merged(c: Connection, item_ids: Collection[int], *, now: datetime, message_id: str | None) -> None:
+    """The messages were told as part of another one, whose name at the channel is ``message_id``."""
+    told = {"status": OutboxStatus.MERGED.value, "sent_at": now, "message_id": message_id, "last_error": None}
+    waiting = (outbox.c.id.in_(list(item_ids)), outbox.c.status == OutboxStatus.WAITING.value)
+    c.execute(update(outbox).where(*waiting).values(**told, **_FREE))
+
+
 def mark_sent(c: Connection, item_id: int, *, now: datetime, message_id: str | None = None) -> None:
     """The channel took the message. ``message_id`` is its name there, for later updates."""
     sent = {"status": OutboxStatus.SENT.value, "sent_at": now, "message_id": message_id, "last_error": None}
@@ -63,6 +113,11 @@ def retry_at(c: Connection, item_id: int, *, at: datetime, error: str) -> None:
 def postpone(c: Connection, item_id: int, *, until: datetime, error: str) -> None:
     """There was no attempt, and there is to be none before ``until``."""
     _change_waiting(c, item_id, next_attempt_at=until, last_error=error)
+
+
+def release(c: Connection, item_id: int) -> None:
+    """Gives a claimed message back as it was."""
+    _change_waiting(c, item_id)
 
 
 def mark_failed(c: Connection, item_id: int, *, error: str) -> None:
@@ -89,6 +144,18 @@ def get_item(c: Connection, dedup_key: str) -> OutboxItem | None:
     """The message with this key, whatever became of it."""
     row = c.execute(select(*_COLUMNS).where(outbox.c.dedup_key == dedup_key)).mappings().one_or_none()
     return None if row is None else _item(row)
+
+
+def of_incident(c: Connection, incident_id: int) -> list[OutboxItem]:
+    """The messages of an incident, oldest first."""
+    query = select(*_COLUMNS).where(outbox.c.incident_id == incident_id).order_by(outbox.c.id)
+    return [_item(row) for row in c.execute(query).mappings()]
+
+
+def waiting_since(c: Connection) -> datetime | None:
+    """When the oldest message that still waits was written; None where none waits."""
+    found: datetime | None = c.scalar(select(func.min(outbox.c.created_at)).where(outbox.c.status == OutboxStatus.WAITING.value))
+    return found
 
 
 def counts(c: Connection) -> dict[OutboxStatus, int]:

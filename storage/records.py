@@ -117,6 +117,20 @@ class OutboxStatus(StrEnum):
     WAITING = "waiting"
     SENT = "sent"
     FAILED = "failed"
+    MERGED = "merged"
+    """Told as part of another message."""
+
+
+class ActionState(StrEnum):
+    """Where something that an alert wants done stands."""
+
+    PROPOSED = "proposed"
+    CONFIRMED = "confirmed"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    DONE = "done"
+    FAILED = "failed"
+    REHEARSED = "rehearsed"
 
 
 class RollupKind(StrEnum):
@@ -433,6 +447,8 @@ class AlertRow:
     evaluated_at: datetime | None = None
     last_point_at: datetime | None = None
     acked_by: str | None = None
+    suppressed: str | None = None
+    """Why nobody is told of it now, such as ``silence 3``; None where somebody is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,6 +482,72 @@ class OutboxItem:
     last_error: str | None = None
     sent_at: datetime | None = None
     message_id: str | None = None
+    incident_id: int | None = None
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """A time, ``[starts_at, ends_at)``, in which nobody is told of alerts that match. ``matchers`` as ``Matchers.to_json``."""
+
+    matchers: dict[str, list[str]]
+    starts_at: datetime
+    ends_at: datetime
+    author: str
+    comment: str
+    created_at: datetime
+    ended_by: str | None = None
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Alerts that people are told of together: those of one route that agree in the labels it groups by.
+
+    ``key`` names the route and the labels; ``number`` counts the messages so far; ``told`` says of each alert, by
+    fingerprint, what people heard last ("firing" or "resolved"); ``recipients`` are the receivers that have heard of it,
+    who are told of its end as well. ``due_at`` is when it has to be looked at again, None while nothing is due.
+    ``escalated`` counts the steps of escalation that were taken, ``cause`` is the likely cause in a sentence.
+    """
+
+    key: str
+    route: str
+    receiver: str
+    labels: dict[str, str]
+    title: str
+    severity: str
+    opened_at: datetime
+    due_at: datetime | None = None
+    told_at: datetime | None = None
+    closed_at: datetime | None = None
+    number: int = 0
+    told: dict[str, str] = field(default_factory=dict)
+    recipients: list[str] = field(default_factory=list)
+    escalated: int = 0
+    acked_at: datetime | None = None
+    acked_by: str | None = None
+    ack_note: str | None = None
+    cause: str | None = None
+    id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionRow:
+    """Something that an alert wants done: proposed, then confirmed (or refused, or expired), then done or failed."""
+
+    dedup_key: str
+    incident_id: int | None
+    receiver: str
+    what: str
+    model: str
+    details: dict[str, Any]
+    state: ActionState
+    reason: str
+    created_at: datetime
+    decided_at: datetime | None = None
+    decided_by: str | None = None
+    executed_at: datetime | None = None
+    result: str | None = None
     id: int = 0
 
 

@@ -335,6 +335,7 @@ alerts = Table(
     Column("evaluated_at", UtcDateTime),
     Column("last_point_at", UtcDateTime),
     Column("acked_by", String),
+    Column("suppressed", String),
 )
 
 alert_events = Table(
@@ -369,6 +370,7 @@ outbox = Table(
     Column("sent_at", UtcDateTime),
     Column("message_id", String),
     Column("last_error", Text),
+    Column("incident_id", BigInteger, index=True),
     Index(None, "status", "next_attempt_at"),
 )
 
@@ -378,10 +380,55 @@ silences = Table(
     Column("id", BigId, primary_key=True, autoincrement=True),
     Column("matchers", Json, nullable=False),
     Column("starts_at", UtcDateTime, nullable=False),
-    Column("ends_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False, index=True),
     Column("author", String, nullable=False),
     Column("comment", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_by", String),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("key", String, nullable=False, index=True),
+    Column("open_key", String, unique=True),  # the key while it is open: there is never a second open one
+    Column("route", String, nullable=False),
+    Column("receiver", String, nullable=False),
+    Column("labels", Json, nullable=False),
+    Column("title", String, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False, index=True),
+    Column("due_at", UtcDateTime),
+    Column("told_at", UtcDateTime),
+    Column("closed_at", UtcDateTime),
+    Column("number", Integer, nullable=False),
+    Column("told", Json, nullable=False),
+    Column("recipients", Json, nullable=False),
+    Column("escalated", Integer, nullable=False),
+    Column("acked_at", UtcDateTime),
+    Column("acked_by", String),
+    Column("ack_note", Text),
+    Column("cause", Text),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("dedup_key", String, nullable=False, unique=True),
+    Column("incident_id", BigInteger, index=True),
+    Column("receiver", String, nullable=False),
+    Column("what", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("details", Json, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("decided_at", UtcDateTime),
+    Column("decided_by", String),
+    Column("executed_at", UtcDateTime),
+    Column("result", Text),
 )
 
 leases = Table(

@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
@@ -81,6 +82,20 @@ def exporting(registry: CollectorRegistry, host: str, port: int, *, trusted: boo
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def bound_socket(address: str, port: int, variable: str) -> socket.socket:
+    """A socket that listens there. Raises SettingsError, with the ``variable`` of the port, where it cannot be had."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((address, port))
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise SettingsError(_port_problem(error, address, port, variable)) from error
+    return made
 
 
 def export_address(host: str, *, trusted: bool) -> str:

@@ -45,6 +45,7 @@ class Posted:
     path: str
     headers: Mapping[str, str]
     body: dict[str, Any]
+    raw: bytes = b""
 
     @property
     def text(self) -> str:
@@ -111,7 +112,9 @@ class FakeSlack:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                self._answer(slack.take(Posted(method="POST", path=self.path, headers=dict(self.headers), body=_decoded(raw))))
+                self._answer(
+                    slack.take(Posted(method="POST", path=self.path, headers=dict(self.headers), body=_decoded(raw), raw=raw))
+                )
 
             def do_GET(self) -> None:
                 self._answer(slack.take(Posted(method="GET", path=self.path, headers=dict(self.headers), body={})))
@@ -142,7 +145,8 @@ class _QuietServer(ThreadingHTTPServer):
 
 def _decoded(raw: bytes) -> dict[str, Any]:
     try:
-        return dict(json.loads(raw))
+        content = json.loads(raw)
+        return content if isinstance(content, dict) else {"": content}
     except ValueError:
         return {name: values[0] for name, values in parse_qs(raw.decode()).items()}
 

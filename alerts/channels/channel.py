@@ -50,19 +50,26 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Whom a message goes to within a channel: a Slack channel ("" for the usual one) or mail addresses."""
+    """Whom a message goes to within a channel: a Slack channel ("" for the usual one), mail addresses, or, for the channels
+    whose addresses may be secret, the name of the receiver in the rules file, where the channel looks it up.
+    """
 
     slack_channel: str = ""
     email_to: tuple[str, ...] = field(default=())
+    target: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As the outbox keeps it."""
-        return {"slack_channel": self.slack_channel, "email_to": list(self.email_to)}
+        return {"slack_channel": self.slack_channel, "email_to": list(self.email_to), "target": self.target}
 
     @classmethod
     def from_json(cls, payload: dict[str, Any]) -> Address:
         """The address that ``to_json`` wrote."""
-        return cls(slack_channel=str(payload["slack_channel"]), email_to=tuple(map(str, payload["email_to"])))
+        return cls(
+            slack_channel=str(payload["slack_channel"]),
+            email_to=tuple(map(str, payload["email_to"])),
+            target=str(payload["target"]),
+        )
 
 
 class Channel(Protocol):

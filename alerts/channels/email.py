@@ -13,7 +13,9 @@ from email.utils import format_datetime, parseaddr
 from typing import Literal
 
 from alerts.channels.channel import Address, Delivered, Fault, NotDelivered
-from alerts.messages import Message, headline, html_text, one_line, plain_text
+from alerts.messages import Message
+from alerts.pictures import course_png
+from alerts.renderings import headline, html_text, one_line, plain_text
 
 TIMEOUT_SECONDS = 15
 LONGEST_SUBJECT = 200
@@ -90,16 +92,27 @@ def compose(message: Message, *, sender: str, to: tuple[str, ...]) -> EmailMessa
     mail["From"] = sender
     mail["To"] = ", ".join(to)
     mail["Date"] = format_datetime(message.at)
-    mail["Message-ID"] = message_id(message.key, domain)
+    mail["Message-ID"] = message_id(_named(message, message.key), domain)
     if message.answers:
-        mail["In-Reply-To"] = mail["References"] = message_id(message.answers, domain)
+        mail["In-Reply-To"] = mail["References"] = message_id(_named(message, message.answers), domain)
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     if message.severity in ("critical", "page"):
         mail["Importance"] = "high"
     mail.set_content(_sendable(plain_text(message)), cte="quoted-printable")
-    mail.add_alternative(_sendable(html_text(message)), subtype="html", cte="quoted-printable")
+    picture = course_png(message.card) if message.card else None
+    place = message_id(f"{message.key}:chart", domain)
+    html = html_text(message, picture=f"cid:{place.strip('<>')}" if picture else "")
+    mail.add_alternative(_sendable(html), subtype="html", cte="quoted-printable")
+    if picture:
+        page = mail.get_payload()[-1]  # type: ignore[index]
+        page.add_related(picture, "image", "png", cid=place, disposition="inline", filename="chart.png")  # type: ignore[union-attr]
     return mail
+
+
+def _named(message: Message, key: str) -> str:
+    """A name that no other installation gives: the keys of incidents are numbers, and every database begins with 1."""
+    return f"{message.incident_key} {key}" if message.incident_key else key
 
 
 def message_id(key: str, domain: str) -> str:

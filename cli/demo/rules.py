@@ -83,7 +83,12 @@ def table_rules(model: str) -> dict[str, object]:
 def _file(rules: list[dict[str, object]]) -> dict[str, object]:
     return {
         "groups": [{"name": "demo", "interval": "1s", "rules": rules}],
-        "routes": {"receiver": "oncall"},
+        "routes": {
+            "receiver": "oncall",
+            "group_by": ["model", "alert"],
+            "group_wait": "2s",
+            "group_interval": "2s",
+        },
         "receivers": [{"name": "oncall", "slack": {"channel": SLACK_CHANNEL}, "email": {"to": [MAILBOX]}}],
     }
 

@@ -22,7 +22,7 @@ SIGNS = {
     AlertState.INACTIVE: "○",
 }
 COLOURS = {AlertState.FIRING: "red", AlertState.RECOVERING: "orange", AlertState.PENDING: "orange", AlertState.RESOLVED: "green"}
-DELIVERY_SIGNS = {OutboxStatus.SENT: "✔", OutboxStatus.WAITING: "…", OutboxStatus.FAILED: "✖"}
+DELIVERY_SIGNS = {OutboxStatus.SENT: "✔", OutboxStatus.WAITING: "…", OutboxStatus.FAILED: "✖", OutboxStatus.MERGED: "✔"}
 MAX_RESOLVED = 20
 MAX_MESSAGES = 30
 

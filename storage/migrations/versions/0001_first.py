@@ -23,6 +23,27 @@ TIME = sa.DateTime(timezone=True)
 
 def upgrade() -> None:
     op.create_table(
+        "actions",
+        sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
+        sa.Column("dedup_key", sa.String(), nullable=False),
+        sa.Column("incident_id", sa.BigInteger()),
+        sa.Column("receiver", sa.String(), nullable=False),
+        sa.Column("what", sa.String(), nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("details", JSON, nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("decided_at", TIME),
+        sa.Column("decided_by", sa.String()),
+        sa.Column("executed_at", TIME),
+        sa.Column("result", sa.Text()),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_actions")),
+        sa.UniqueConstraint("dedup_key", name=op.f("uq_actions_dedup_key")),
+    )
+    op.create_index(op.f("ix_actions_created_at"), "actions", ["created_at"])
+    op.create_index(op.f("ix_actions_incident_id"), "actions", ["incident_id"])
+    op.create_table(
         "alert_events",
         sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
         sa.Column("fingerprint", sa.String(), nullable=False),
@@ -56,6 +77,7 @@ def upgrade() -> None:
         sa.Column("evaluated_at", TIME),
         sa.Column("last_point_at", TIME),
         sa.Column("acked_by", sa.String()),
+        sa.Column("suppressed", sa.String()),
         sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_alerts")),
     )
     op.create_index(op.f("ix_alerts_rule"), "alerts", ["rule"])
@@ -124,6 +146,33 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deployments")),
     )
     op.create_index(op.f("ix_deployments_model"), "deployments", ["model"])
+    op.create_table(
+        "incidents",
+        sa.Column("id", BIG_ID, autoincrement=True, nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("open_key", sa.String()),
+        sa.Column("route", sa.String(), nullable=False),
+        sa.Column("receiver", sa.String(), nullable=False),
+        sa.Column("labels", JSON, nullable=False),
+        sa.Column("title", sa.String(), nullable=False),
+        sa.Column("severity", sa.String(), nullable=False),
+        sa.Column("opened_at", TIME, nullable=False),
+        sa.Column("due_at", TIME),
+        sa.Column("told_at", TIME),
+        sa.Column("closed_at", TIME),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("told", JSON, nullable=False),
+        sa.Column("recipients", JSON, nullable=False),
+        sa.Column("escalated", sa.Integer(), nullable=False),
+        sa.Column("acked_at", TIME),
+        sa.Column("acked_by", sa.String()),
+        sa.Column("ack_note", sa.Text()),
+        sa.Column("cause", sa.Text()),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
+        sa.UniqueConstraint("open_key", name=op.f("uq_incidents_open_key")),
+    )
+    op.create_index(op.f("ix_incidents_key"), "incidents", ["key"])
+    op.create_index(op.f("ix_incidents_opened_at"), "incidents", ["opened_at"])
     op.create_table(
         "jobs",
         sa.Column("name", sa.String(), nullable=False),
@@ -250,9 +299,11 @@ def upgrade() -> None:
         sa.Column("sent_at", TIME),
         sa.Column("message_id", sa.String()),
         sa.Column("last_error", sa.Text()),
+        sa.Column("incident_id", sa.BigInteger()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sa.UniqueConstraint("dedup_key", name=op.f("uq_outbox_dedup_key")),
     )
+    op.create_index(op.f("ix_outbox_incident_id"), "outbox", ["incident_id"])
     op.create_index(op.f("ix_outbox_status_next_attempt_at"), "outbox", ["status", "next_attempt_at"])
     op.create_table(
         "predictions",
@@ -353,8 +404,10 @@ def upgrade() -> None:
         sa.Column("author", sa.String(), nullable=False),
         sa.Column("comment", sa.Text(), nullable=False),
         sa.Column("created_at", TIME, nullable=False),
+        sa.Column("ended_by", sa.String()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_silences")),
     )
+    op.create_index(op.f("ix_silences_ends_at"), "silences", ["ends_at"])
     op.create_table(
         "spools",
         sa.Column("writer", sa.String(), nullable=False),

@@ -15,12 +15,14 @@ from sqlalchemy import Engine
 
 from alerts.channels.channel import Channel
 from alerts.deliver import Delivery
-from alerts.evaluate import Desk, Evaluation, evaluate_group
+from alerts.dispatch import Desk, Dispatched, Evidence, desk_for
+from alerts.evaluate import Evaluation, evaluate_group
 from alerts.metrics import AlertMetrics
 from alerts.observations import Freshness
-from alerts.routes import recipients
 from alerts.rules import RuleSet, parse_rules
 from alerts.settings import AlertsSettings, default_receiver, make_channels, usual_addresses
+from alerts.sources import Sources
+from alerts.timers import Timers
 from storage import alerts, metrics, outbox
 from storage.engine import reading, writing
 from storage.records import AlertRow, MetricPoint, OutboxItem, OutboxStatus
@@ -45,6 +47,7 @@ receivers:
   - name: oncall
     slack: {channel: "#ml-oncall"}
     email: {to: [oncall@example.com]}
+routes: {receiver: oncall, group_by: ["..."], group_wait: 0s, group_interval: 10s}
 """
 QUICK = Freshness(
     collect_interval=timedelta(seconds=10), rollup=timedelta(seconds=1), window_lag=timedelta(0), restate_labels=timedelta(hours=1)
@@ -61,6 +64,9 @@ class Stage:
     owner: str = "one"
     now: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     metrics: AlertMetrics = field(default_factory=AlertMetrics)
+    evidence: Evidence | None = None
+    timers: Timers = field(default_factory=Timers)
+    sources: Sources = field(default_factory=Sources)
     _delivery: Delivery | None = None
 
     def point(self, value: float | None, **changes: Any) -> None:
@@ -80,14 +86,25 @@ class Stage:
         with writing(self.engine) as c:
             metrics.write_points(c, [MetricPoint(**given)])
 
-    def evaluate(self) -> Evaluation | None:
-        """One evaluation of the only group."""
-        desk = Desk(
-            recipients=recipients(self.rules, default_receiver(self.settings)),
+    def evaluate(self, group: int = 0) -> Evaluation | None:
+        """One evaluation of the first group, or of another."""
+        return evaluate_group(self.engine, self.rules.groups[group], self.desk, owner=self.owner, now=self.now)
+
+    @property
+    def desk(self) -> Desk:
+        fallback = default_receiver(self.settings)
+        return desk_for(
+            self.rules,
+            fallback,
             dashboard="https://watch.example.com",
             freshness=QUICK,
+            evidence=self.evidence,
+            sources=self.sources,
         )
-        return evaluate_group(self.engine, self.rules.groups[0], desk, owner=self.owner, now=self.now)
+
+    def tend(self) -> Dispatched | None:
+        """What the service does between evaluations."""
+        return self.timers.tend(self.engine, self.desk, owner=self.owner, now=self.now)
 
     def play(self, *values: float | None, step: float = 10.0, **changes: Any) -> list[str]:
         """For each value: a point, an evaluation, and ``step`` seconds; the states of the alerts after each."""

@@ -217,4 +217,4 @@ def test_test_message_that_does_not_arrive_says_why(slack: FakeSlack, tmp_path: 
     assert str(send_test(settings, "email")) == (
         "The channel email is not set up; set MODELWATCH_SMTP_HOST and MODELWATCH_SMTP_FROM."
     )
-    assert "this version knows slack and email" in str(send_test(settings, "pigeon"))
+    assert "There is no channel or receiver pigeon" in str(send_test(settings, "pigeon"))

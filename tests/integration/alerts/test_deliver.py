@@ -16,7 +16,8 @@ from sqlalchemy import Engine, make_url, text
 from alerts.channels.channel import Address, Delivered
 from alerts.channels.slack import SlackWebhook
 from alerts.deliver import CLAIM_TIME
-from alerts.messages import Message
+from alerts.messages import Kind, Message
+from alerts.routes import Recipient, outbox_item
 from storage import outbox
 from storage.engine import DatabaseUnavailable, create_engine, writing
 from storage.records import OutboxItem, OutboxStatus
@@ -78,7 +79,9 @@ def test_nothing_is_sent_twice(stage: Stage, slack: FakeSlack, mail: FakeMail) -
 
 def test_webhook_posts_begin_and_end(engine: Engine, slack: FakeSlack) -> None:
     stage = Stage(engine=engine, settings=settings_for(slack, webhook=True))
-    stage.rules = replace(stage.rules, receivers=(replace(stage.rules.receivers[0], email_to=()),))
+    stage.rules = replace(
+        stage.rules, routing=replace(stage.rules.routing, receivers=(replace(stage.rules.routing.receivers[0], email_to=()),))
+    )
     stage.fire()
     stage.deliver()
 
@@ -204,7 +207,9 @@ def test_message_is_given_up_after_a_day_and_that_is_told(stage: Stage, slack: F
 
 def test_message_that_only_a_broken_channel_was_to_carry_is_told_by_another(stage: Stage, slack: FakeSlack, mail: FakeMail) -> None:
     slack.script.extend([Answer(status=500)] * 1000)
-    stage.rules = replace(stage.rules, receivers=(replace(stage.rules.receivers[0], email_to=()),))
+    stage.rules = replace(
+        stage.rules, routing=replace(stage.rules.routing, receivers=(replace(stage.rules.routing.receivers[0], email_to=()),))
+    )
     stage.fire()
     for _ in range(15):
         stage.deliver()
@@ -259,7 +264,9 @@ def test_broken_channel_is_told_once_an_hour(stage: Stage, slack: FakeSlack, mai
 def test_lasting_fault_without_another_channel_is_tried_now_and_then(engine: Engine, slack: FakeSlack) -> None:
     slack.script.append(Answer(status=404))
     stage = Stage(engine=engine, settings=settings_for(slack, webhook=True))
-    stage.rules = replace(stage.rules, receivers=(replace(stage.rules.receivers[0], email_to=()),))
+    stage.rules = replace(
+        stage.rules, routing=replace(stage.rules.routing, receivers=(replace(stage.rules.routing.receivers[0], email_to=()),))
+    )
     stage.fire()
     stage.deliver()
     stage.wait(600)
@@ -410,3 +417,52 @@ def test_database_that_goes_away_after_sending_costs_no_duplicate(postgresql_url
     assert sum("NOT DELIVERED" not in post.text for post in slack.posted) == 1
     assert by_slack(stage).status is SENT
     engine.dispose()
+
+
+def test_what_piled_up_behind_a_rate_limit_is_told_in_one_message(stage: Stage, slack: FakeSlack) -> None:
+    stage.settings = stage.settings.model_copy(update={"smtp_host": ""})
+    slack.script.append(Answer(status=429, headers={"Retry-After": "30"}))
+    enqueue_incidents(stage, 1)
+    stage.deliver()
+    enqueue_incidents(stage, 2, 3, 4)
+    stage.deliver()
+    assert len(slack.posted) == 1
+
+    stage.wait(31)
+    stage.deliver()
+
+    assert len(slack.posted) == 2
+    assert "4 incidents" in slack.posted[1].text
+    states = [item.status for item in stage.items()]
+    assert sorted(states) == [OutboxStatus.MERGED] * 3 + [OutboxStatus.SENT]
+    enqueue_incidents(stage, 5)
+    stage.deliver()
+    assert len(slack.posted) == 3
+
+
+def test_digest_that_is_refused_loses_nothing(stage: Stage, slack: FakeSlack) -> None:
+    slack.script.append(Answer(status=429, headers={"Retry-After": "30"}))
+    enqueue_incidents(stage, 1, 2, 3)
+    stage.deliver()
+    slack.script.append(Answer(status=500))
+    stage.wait(31)
+    stage.deliver()
+    assert all(item.status is WAITING for item in stage.items())
+
+    stage.wait(60)
+    stage.deliver()
+
+    assert "3 incidents" in slack.posted[-1].text
+    assert all(item.status in (SENT, OutboxStatus.MERGED) for item in stage.items())
+
+
+def enqueue_incidents(stage: Stage, *numbers: int) -> None:
+    """A message of each incident to the Slack channel of oncall, due now."""
+    recipient = Recipient(receiver="oncall", channel="slack", address=Address(slack_channel="#ml"))
+    with writing(stage.engine) as c:
+        for number in numbers:
+            message = Message(
+                kind=Kind.FIRING, key=f"incident:{number}:1", title=f"Drift {number}", summary="It drifted.", at=stage.now,
+                incident=number, incident_key=f"incident:{number}",
+            )  # fmt: skip
+            outbox.enqueue(c, outbox_item(message, recipient, stage.now))

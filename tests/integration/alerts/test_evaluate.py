@@ -7,19 +7,17 @@ from typing import Any
 
 import pytest
 
-from alerts.channels.channel import Address
-from alerts.evaluate import LEASE_TIME, Desk, evaluate_group, give_up_lease, renew, resolve_orphans
+from alerts.dispatch import desk_for
+from alerts.evaluate import LEASE_TIME, evaluate_group, give_up_lease, renew, resolve_orphans
 from alerts.lifecycle import Observation
 from alerts.messages import Message
 from alerts.observations import observe
-from alerts.routes import Recipient
+from alerts.receivers import Receiver
 from alerts.rules import Rule, parse_rules
 from storage import alerts, leases, outbox
 from storage.engine import reading, writing
 from storage.records import AlertState
 from tests.integration.alerts.stage import QUICK, RULES, Stage
-
-NOBODY = Desk(recipients=(), dashboard="", freshness=QUICK)
 
 
 def messages(stage: Stage) -> list[tuple[str, str]]:
@@ -90,9 +88,8 @@ def test_too_few_samples_neither_fire_nor_resolve(stage: Stage) -> None:
 def test_alerts_of_a_removed_rule_resolve_and_tell(stage: Stage) -> None:
     stage.fire()
     other = parse_rules(RULES.replace("FeatureDrift", "Other"), "rules.yml")
-    told = Desk(recipients=(Recipient(receiver="r", channel="slack", address=Address()),), dashboard="", freshness=QUICK)
 
-    evaluation = resolve_orphans(stage.engine, other, told, owner=stage.owner, now=stage.now)
+    evaluation = resolve_orphans(stage.engine, other, replace(stage, rules=other).desk, owner=stage.owner, now=stage.now)
 
     assert evaluation is not None
     assert [row.state for row in stage.alerts()] == [AlertState.RESOLVED]
@@ -192,7 +189,9 @@ def test_engine_that_was_overtaken_while_paused_writes_nothing(stage: Stage) -> 
 
 
 def test_group_without_points_writes_nothing(stage: Stage) -> None:
-    evaluation = evaluate_group(stage.engine, stage.rules.groups[0], NOBODY, owner="one", now=stage.now)
+    desk = desk_for(stage.rules, Receiver(name="default"), dashboard="", freshness=QUICK)
+
+    evaluation = evaluate_group(stage.engine, stage.rules.groups[0], desk, owner="one", now=stage.now)
 
     assert evaluation is not None
     assert (evaluation.transitions, stage.alerts(), stage.items()) == ((), [], [])

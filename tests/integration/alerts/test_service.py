@@ -20,6 +20,7 @@ from storage.records import AlertRow, MetricPoint
 from tests.fakes import FakeMail, FakeSlack
 from tests.integration.alerts.stage import RULES, start_service
 from tests.ports import free_port
+from tests.prometheus import running_prometheus
 
 QUICK_RULES = RULES.replace("interval: 10s", "interval: 200ms").replace("for: 20s", "for: 1s").replace("for: 10s", "for: 500ms")
 
@@ -123,6 +124,8 @@ def test_service_fires_tells_resolves_and_stops(service: Service, engine: Engine
         slack.wait_for(1)
         mail.wait_for(1)
         await_that(lambda: service.serves('modelwatch_alerts{rule="FeatureDrift",state="firing"} 1.0'))
+        await_that(lambda: service.serves('modelwatch_incidents{state="open"} 1.0'))
+        assert service.serves('modelwatch_alerts_suppressed{reason="silence"} 0.0')
         point(engine, 0.01)
         posted, received = slack.wait_for(2), mail.wait_for(2)
 
@@ -173,6 +176,33 @@ def test_bad_rules_keep_the_old_ones_until_they_are_mended(
         slack.wait_for(3)
     with reading(sqlite_engine) as c:
         assert {row.rule: row.state.value for row in alerts.load_alerts(c)} == {"FeatureDrift": "resolved", "Renamed": "firing"}
+
+
+ASKING = """
+groups:
+  - name: asked
+    interval: 200ms
+    rules:
+      - alert: Asked
+        promql: 'label_replace(vector(3), "model", "churn", "", "")'
+        when: "> 1"
+      - {alert: Wrong, promql: "sum("}
+      - {alert: Failing, metric: rules_unjudged, when: "> 0"}
+"""
+
+
+def test_service_asks_prometheus_and_tells_of_a_query_that_it_refuses(
+    sqlite_service: Service, sqlite_engine: Engine, slack: FakeSlack, tmp_path: Path
+) -> None:
+    sqlite_service.rules.write_text(ASKING, encoding="utf-8")
+    with running_prometheus(tmp_path) as url:
+        sqlite_service.environment["MODELWATCH_PROMETHEUS_URL"] = url
+        with sqlite_service.running():
+            slack.wait_for(2)
+    with reading(sqlite_engine) as c:
+        found = {row.rule: (row.state.value, row.value, row.labels) for row in alerts.load_alerts(c)}
+    name = f"prometheus {url.removeprefix('http://')}"
+    assert found == {"Asked": ("firing", 3.0, {"model": "churn"}), "Failing": ("firing", 1.0, {"segment": f"source={name}"})}
 
 
 def test_two_services_on_one_database_tell_once(

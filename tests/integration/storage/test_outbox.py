@@ -101,7 +101,7 @@ def test_a_message_given_up_stays_as_failed(engine: Engine) -> None:
 
         assert claim(c, seconds=9999) == []
         assert [found.last_error for found in list_items(c, status="failed")] == ["no such channel"]
-        assert counts(c) == {OutboxStatus.WAITING: 0, OutboxStatus.SENT: 0, OutboxStatus.FAILED: 1}
+        assert counts(c) == {OutboxStatus.WAITING: 0, OutboxStatus.SENT: 0, OutboxStatus.FAILED: 1, OutboxStatus.MERGED: 0}
 
 
 def test_a_message_that_was_postponed_has_lost_no_attempt(engine: Engine) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -86,6 +86,84 @@ def play(rule: Rule, findings: str, step: float = 10.0) -> str:
 )
 def test_states_follow_findings(rule: Rule, findings: str, states: str) -> None:
     assert play(rule, findings) == states
+
+
+PROMETHEUS = make_rule(hold=seconds(20), no_data=Policy.OK, on_error=Policy.KEEP)
+"""The nearest to a rule of Prometheus: a series that is not there is no problem, an error changes nothing."""
+
+
+@pytest.mark.parametrize(
+    ("rule", "findings", "states"),
+    [
+        # No `for`: fires at the first evaluation.
+        (make_rule(), "B", "F"),
+        # `for`: active at every evaluation until then; one miss begins again.
+        (PROMETHEUS, "BBBB", "PPFF"),
+        (PROMETHEUS, "B?BB", "PiPP"),
+        (PROMETHEUS, "BBcBBB", "PPiPPF"),
+        # Firing ends with the first evaluation that does not find it, when there is no keep_firing_for.
+        (PROMETHEUS, "BBBc", "PPFd"),
+        (PROMETHEUS, "BBB?", "PPFd"),
+        # keep_firing_for holds a firing alert only: a pending one is dropped at once.
+        (make_rule(hold=seconds(20), keep_firing_for=seconds(30), no_data=Policy.OK), "Bc", "Pi"),
+        (make_rule(keep_firing_for=seconds(30), no_data=Policy.OK), "B????", "FRRRd"),
+        # It is measured from when the condition was last true.
+        (make_rule(keep_firing_for=seconds(20), no_data=Policy.OK), "BccBccc", "FRRFRRd"),
+        # An error freezes every state.
+        (PROMETHEUS, "BeBe", "PPFF"),
+        (PROMETHEUS, "BBBee", "PPFFF"),
+        # A restart in between: what was pending goes on, what fires goes on firing.
+        (PROMETHEUS, "B-B", "PPF"),
+        (PROMETHEUS, "BBB--B", "PPFFFF"),
+        (PROMETHEUS, "BBB--c", "PPFFFd"),
+    ],
+)
+def test_sequences_of_prometheus(rule: Rule, findings: str, states: str) -> None:
+    """Firing that is kept is called recovering here (R); an alert that ended stays on record as resolved (d)."""
+    assert play(rule, findings) == states
+
+
+def reloaded(before: Rule, after: Rule, findings: str, more: str) -> str:
+    """The states where another rule comes into force after the first findings."""
+    row: AlertRow | None = None
+    states = ""
+    for number, letter in enumerate(findings + more):
+        rule = before if number < len(findings) else after
+        transition = next_state(row, seen(LETTERS[letter]), rule, NOW + seconds(10 * number))
+        row = transition.row if transition else row
+        states += STATES[row.state] if row else "."
+    return states
+
+
+@pytest.mark.parametrize(
+    ("hold", "findings", "more", "states"),
+    [
+        # Raised: what is pending waits longer, from its beginning on. What fires is known to be a problem, and goes on;
+        # Prometheus makes it pending again, and would tell of its end and of a second beginning.
+        (40, "BB", "BBB", "PPPPF"),
+        (40, "BBB", "BB", "PPFFF"),
+        (40, "BBB", "cBB", "PPFdPP"),
+        # Lowered: what has held long enough fires at the next evaluation, not before.
+        (10, "BB", "B", "PPF"),
+        (0, "B", "?B", "PPF"),
+    ],
+)
+def test_hold_that_is_changed_by_a_reload(hold: int, findings: str, more: str, states: str) -> None:
+    assert reloaded(make_rule(hold=seconds(20)), make_rule(hold=seconds(hold)), findings, more) == states
+
+
+@pytest.mark.parametrize(
+    ("away", "state"),
+    [(timedelta(minutes=59), "F"), (OUTAGE_TOLERANCE, "F"), (OUTAGE_TOLERANCE + seconds(1), "P"), (timedelta(days=1), "P")],
+)
+def test_outage_up_to_an_hour_counts_as_held(away: timedelta, state: str) -> None:
+    pending = next_state(None, seen(Finding.BREACH), PROMETHEUS, NOW)
+    assert pending is not None
+
+    after = next_state(pending.row, seen(Finding.BREACH), PROMETHEUS, NOW + away)
+
+    assert after is not None
+    assert STATES[after.row.state] == state
 
 
 def test_pending_alert_fires_after_hold_and_not_before() -> None:
@@ -224,6 +302,38 @@ def test_lifecycle_equals_the_simple_model(hold: int, keep: int, findings: list[
         row = transition.row if transition else row
 
         expected = model.state_after(finding)
+        assert (row.state if row else AlertState.INACTIVE) is expected
+
+
+POLICIES = {Policy.ALERT: Finding.BREACH, Policy.OK: Finding.CLEAR}
+
+
+@given(
+    st.integers(0, 4),
+    st.integers(0, 4),
+    st.sampled_from(list(Policy)),
+    st.sampled_from(list(Policy)),
+    st.lists(st.tuples(st.sampled_from(list(Finding)), st.integers(1, 5)), max_size=30),
+)
+def test_policies_and_restarts_equal_the_simple_model(
+    hold: int, keep: int, no_data: Policy, on_error: Policy, found: list[tuple[Finding, int]]
+) -> None:
+    """Every evaluation is one after a restart here: nothing but the row is carried over, and some never took place."""
+    rule = make_rule(hold=seconds(hold), keep_firing_for=seconds(keep), no_data=no_data, on_error=on_error)
+    model = Model(hold=hold, keep=keep)
+    row: AlertRow | None = None
+    now = 0
+
+    for finding, later in found:
+        now += later
+        policy = {Finding.NO_DATA: no_data, Finding.ERROR: on_error}.get(finding, Policy.KEEP)
+        transition = next_state(row, seen(finding), rule, NOW + seconds(now))
+        row = replace(transition.row) if transition else row
+
+        # In the model an evaluation that never took place is one that could not be made.
+        for _ in range(later - 1):
+            model.state_after(Finding.MISSING)
+        expected = model.state_after(POLICIES.get(policy, finding))
         assert (row.state if row else AlertState.INACTIVE) is expected
 
 

@@ -1,28 +1,23 @@
 """What people read: facts, links, and that nothing in a name can do harm."""
 
 import json
+import math
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerts.annotations import render_annotations
+from alerts.cards import Card, Change, Mover
 from alerts.channels.email import compose
-from alerts.channels.slack import blocks, escaped, fallback_text
-from alerts.messages import (
-    Kind,
-    Message,
-    dashboard_link,
-    headline,
-    html_text,
-    message_for,
-    message_key,
-    plain_text,
-    render_annotations,
-    trial_message,
-    undelivered,
-)
+from alerts.channels.slack_blocks import blocks, escaped, fallback_text
+from alerts.messages import AlertLine, Kind, Message, dashboard_link, message_for, message_key, trial_message, undelivered
+from alerts.pictures import course_png
+from alerts.renderings import headline, html_text, plain_text
 from alerts.rules import Rule
 from alerts.wording import Unit, format_value
 from storage.records import AlertRow, AlertState
@@ -109,6 +104,10 @@ def test_names_in_a_link_are_quoted() -> None:
         "{{ model.__class__.__mro__ }}",
         "{% include 'x' %}",
         "{{ labels.team.lead }}",
+        "{{ 'x' * 1000000000000 }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{{ labels.update({'model': 'x'}) }}",
+        "{% for a in range(100001) %}x{% endfor %}",
     ],
 )
 def test_broken_template_costs_its_text_and_not_the_message(template: str) -> None:
@@ -117,6 +116,14 @@ def test_broken_template_costs_its_text_and_not_the_message(template: str) -> No
     assert found.summary == "PSI 0.3457 > 0.2"
     assert "alerts check" in found.note
     assert problems[0].startswith('rule "FeatureDrift": annotations: summary: ')
+
+
+def test_templates_see_every_label_of_the_alert() -> None:
+    alert = make_alert(labels={"instance": "web1", "severity": "page", "value": "a label hides no value"})
+
+    texts = render_annotations(make_rule(annotations={"a": "{{ instance }} {{ severity }} {{ model }}|{{ value }}"}), alert).texts
+
+    assert texts == {"a": "web1 page |0.3457"}
 
 
 def test_templates_see_numbers_that_are_short_and_can_be_formatted() -> None:
@@ -268,3 +275,80 @@ def test_mail_of_the_end_answers_the_mail_of_the_beginning() -> None:
 )
 def test_value_is_written_for_people(value: float | None, unit: Unit, text: str) -> None:
     assert format_value(value, unit) == text
+
+
+CARD = Card(
+    cause="version 2 was promoted 3 minutes before <b>",
+    movers=(Mover(name=HOSTILE, value=0.61, threshold=0.2, metric="PSI", movement="mean 41 to 55", course=(0.1, 0.1, 0.6)),),
+    worst_segment="country=<!channel>",
+    changes=(Change(at="2026-03-01T11:47:00+00:00", what="version 2 promoted by ada", likely=True),),
+    course=(0.1, 0.12, 0.09, 0.4, 0.61),
+    threshold=0.2,
+)
+
+
+def incident_message(lines: int = 3, **changes: Any) -> Message:
+    found = tuple(
+        AlertLine(
+            state="new", title=f"FeatureDrift: f{i} {HOSTILE}", detail="PSI 0.61 > 0.2", url=f"{DASHBOARD}/drift?feature=f{i}"
+        )
+        for i in range(lines)
+    )
+    return replace(message(), incident=7, incident_key="incident:7", lines=found, card=CARD, **changes)
+
+
+@pytest.mark.parametrize("lines", [2, 20, 500])
+def test_incident_of_many_alerts_is_listed_as_far_as_there_is_room(lines: int) -> None:
+    found = incident_message(lines, more=5)
+
+    shown = min(lines, 20)
+    assert plain_text(found).count("new      FeatureDrift") == shown
+    assert f"… and {lines - shown + 5} more" in plain_text(found)
+    assert f"… and {lines - shown + 5} more" in html_text(found)
+
+
+@pytest.mark.parametrize("lines", [1, 20, 500])
+def test_blocks_of_an_incident_keep_slack_s_limits_and_call_nobody(lines: int) -> None:
+    found = blocks(incident_message(lines), buttons=True)
+
+    assert len(found) <= 50
+    for block in found:
+        texts = [block["text"]] if "text" in block else [*block.get("fields", []), *block.get("elements", [])]
+        assert all(len(text["text"] if isinstance(text["text"], str) else text["text"]["text"]) <= 3000 for text in texts)
+    assert "<!channel>" not in json.dumps(found, ensure_ascii=False)
+    assert "version 2 was promoted" in json.dumps(found)
+
+
+def test_mail_carries_the_chart_and_says_it_in_words() -> None:
+    mail = compose(incident_message(), sender="watch@example.com", to=("a@example.com",))
+
+    pages = [part for part in mail.walk() if part.get_content_type() == "text/html"]
+    [picture] = [part for part in mail.walk() if part.get_content_type() == "image/png"]
+    html = pages[0].get_content()
+    assert f"cid:{picture['Content-ID'].strip('<>')}" in html
+    assert picture.get_content().startswith(b"\x89PNG")
+    assert "The last 5 windows: from 0.1 to 0.61" in html
+    assert "<script>" not in html
+    assert "Likely cause: version 2 was promoted 3 minutes before &lt;b&gt;" in html
+
+
+def test_mail_without_a_course_has_no_picture() -> None:
+    mail = compose(replace(incident_message(), card=Card(cause="x")), sender="watch@example.com", to=("a@example.com",))
+
+    assert [part.get_content_type() for part in mail.walk() if part.get_content_maintype() == "image"] == []
+    assert "<img" not in mail.get_body(("html",)).get_content()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "course", [(), (1.0,), (math.nan, math.nan), (1.0, math.inf), (0.0, 0.0, 0.0), tuple(range(500)), (-1.0, 1e300)]
+)
+def test_chart_takes_any_course(course: tuple[float, ...]) -> None:
+    for threshold in (None, 0.2, math.nan, math.inf):
+        picture = course_png(Card(course=course, threshold=threshold))
+        assert picture is None or picture.startswith(b"\x89PNG")
+
+
+def test_message_with_lines_and_card_survives_the_outbox() -> None:
+    found = incident_message()
+
+    assert Message.from_json(json.loads(json.dumps(found.to_json()))) == found

@@ -176,6 +176,34 @@ def test_kept_alert_ends_after_a_day_without_data() -> None:
     assert observation.reason == "no data for 1d; whether it is over is not known"
 
 
+@pytest.mark.parametrize(("days", "finding"), [(6, Finding.NO_DATA), (8, Finding.GONE)])
+def test_alert_on_missing_data_ends_after_a_week(days: int, finding: Finding) -> None:
+    rule = make_rule(no_data=Policy.ALERT)
+
+    observation = only(rule, [], [row_of(rule, make_point(at=NOW - timedelta(days=days)))])
+
+    assert observation.finding is finding
+
+
+def test_rule_that_names_nothing_takes_an_empty_database_for_no_silence() -> None:
+    assert found(make_rule(no_data=Policy.ALERT, where={"model": "*"}), []) == []
+
+
+def test_only_what_has_an_effect_is_observed_where_that_is_asked_for() -> None:
+    rule = make_rule(where={"feature": "*"})
+    points = [
+        make_point(0.3),
+        make_point(0.01, feature="calm"),
+        make_point(0.01, feature="live"),
+        make_point(None, feature="empty"),
+    ]
+    row = row_of(rule, points[2])
+
+    seen = observe(rule, points, [row], freshness=FRESHNESS, now=NOW, all_series=False)
+
+    assert {one.labels["feature"]: one.finding for one in seen} == {"age": Finding.BREACH, "live": Finding.CLEAR}
+
+
 def test_alert_that_the_rule_no_longer_selects_is_gone() -> None:
     row = row_of(make_rule(), make_point())
 

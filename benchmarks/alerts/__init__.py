@@ -1,0 +1,1 @@
+"""What it costs to judge many rules over many series."""
