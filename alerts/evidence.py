@@ -19,6 +19,7 @@ from storage import deployments, metrics, profiles, registry, rollups
 from storage.durations import format_duration
 from storage.layouts import split_bins
 from storage.records import AlertRow, AlertState, Deployment, MetricPoint, Mode, Verdict, Version
+from storage.worst_segments import worst_segments
 
 MOST_MOVERS = 5
 MOST_CHANGES = 5
@@ -80,27 +81,16 @@ class Evidence:
         return tuple(values[-COURSE_POINTS:])
 
     def _worst_segment(self, c: Connection, alert: AlertRow) -> str:
-        """The segment whose point at that time lies furthest over its threshold (or is the worst value where there are none)."""
+        """The segment that stands worst in what the alert is about, else the one that does worst against the rest."""
         metric, at = self._metric(alert), alert.last_point_at
-        if not metric or at is None or alert.labels.get("segment"):
+        model, version = alert.labels.get("model", ""), alert.labels.get("version", "")
+        if not (metric and at and model and version) or alert.labels.get("segment"):
             return ""
-        points = metrics.read_points(
-            c,
-            names=[metric, "segment_gap"],
-            model=alert.labels.get("model", ""),
-            version=alert.labels.get("version", ""),
-            feature=alert.labels.get("feature", ""),
-            window_seconds=alert.window_seconds,
-            start=at,
-            end=at + timedelta(microseconds=1),
-            limit=1000,
-        )
-        found = [point for point in points if point.segment and point.value is not None and point.verdict is Verdict.DRIFT]
-        if not found:
-            return ""
-        worst = max(found, key=_times_threshold)
-        n = f", {worst.n_current:,} predictions" if worst.n_current is not None else ""
-        return f"{worst.segment}: {words_of(worst.name).title} {worst.value:.3g}{n}"
+        for name in (metric, "segment_gap"):
+            for worst in worst_segments(c, model, version, name, at, 1, window_seconds=alert.window_seconds):
+                of = f" of {worst.feature}" if worst.feature else ""
+                return f"{worst.segment}: {words_of(name).title}{of} {worst.value:.3g}, {worst.n:,} predictions"
+        return ""
 
 
 def _times_threshold(point: MetricPoint) -> float:

@@ -15,6 +15,7 @@ from storage import deployments, metrics, profiles
 from storage.engine import reading, writing
 from storage.layouts import count_predictions, empty_label_counts
 from storage.records import AlertRow, AlertState, Layout, MetricPoint, Mode, Profile, Verdict
+from storage.schema import segment_values
 from tests.factories import NOW, at, make_prediction_rows, make_rows, make_signature, record, register_model
 from tests.unit.alerts.rows import make_alert, make_rule
 
@@ -60,15 +61,17 @@ def drifted(engine: Engine) -> Engine:
         rows = make_prediction_rows(range(200))
         features = [json.dumps([85, (i % 100) / 100, True, ("north", "east")[i % 2]]) for i in range(200)]
         record(c, [type(row)(**{**_fields(row), "features": text}) for row, text in zip(rows, features, strict=True)])
+        values = [{"model": "churn", "field": "country", "value": value} for value in ("de", "fr", "it")]
+        c.execute(segment_values.insert(), values)
         metrics.write_points(
             c,
             [
                 *(point("age", value, hour) for hour, value in ((-1, 0.01), (0, 0.02), (1, 2.5))),
                 point("region", 0.9),
                 point("income", 0.05, verdict=Verdict.OK),
-                point("age", 3.5, segment="country=de", n_current=90),
-                point("age", 2.6, segment="country=fr"),
-                point("age", 9.9, segment="country=it", verdict=Verdict.INSUFFICIENT),
+                point("age", 3.5, segment="country=de,reference=before", n_current=900),
+                point("age", 2.6, segment="country=fr,reference=before", n_current=500),
+                point("age", 9.9, segment="country=it,reference=before", verdict=Verdict.INSUFFICIENT),
             ],
         )
     return engine
@@ -103,7 +106,7 @@ def test_worst_segment_is_one_with_enough_data(drifted: Engine) -> None:
         card = EVIDENCE.card(c, [alert()], at(HOUR))
 
     assert card is not None
-    assert card.worst_segment == "country=de: PSI 3.5, 90 predictions"
+    assert card.worst_segment == "country=de,reference=before: PSI of age 3.5, 900 predictions"
 
 
 @pytest.mark.parametrize(("minutes", "is_cause"), [(5, True), (119, True), (121, False)])
