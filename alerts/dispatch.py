@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 from alerts.cards import Card
 from alerts.causes import likely_cause
 from alerts.channels.channel import Address
+from alerts.grouping import FIRING, route_of
 from alerts.incident_messages import MOST_LINES, Sources, incident_message
-from alerts.incidents import FIRING, Notice, Plan, Situation, Step, plan, route_of
+from alerts.incidents import Notice, Plan, Situation, Step, plan
 from alerts.inhibition import inhibited
 from alerts.lifecycle import OPEN
 from alerts.messages import Kind, Message

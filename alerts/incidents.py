@@ -14,15 +14,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from alerts.calendars import muted, next_digest, open_windows
+from alerts.grouping import FIRING, RESOLVED, Place, places_of, route_of, without_moved
 from alerts.lifecycle import OPEN
 from alerts.messages import Kind
 from alerts.routing import Route, Routing
 from alerts.titles import incident_title, worst_first, worst_severity
-from storage.matchers import labels_for_matching
 from storage.records import AlertRow, Incident
-
-FIRING, RESOLVED = "firing", "resolved"
-"""What people heard last of an alert: the values of ``Incident.told``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +75,12 @@ class Plan:
 def plan(situation: Situation) -> Plan:
     """What becomes of every incident now, the open ones first, and which are new."""
     windows = open_windows(situation.routing, situation.now)
-    places = _moved_in(_places(situation), situation.incidents)
+    places = without_moved(places_of(situation.alerts.values(), situation.routing), situation.incidents)
     open_keys = {incident.key for incident in situation.incidents}
     mutes = {key: muted(place.route, windows) for key, place in places.items()}
     steps = []
     for incident in situation.incidents:
-        place = places.get(incident.key) or _Place(route=route_of(incident, situation.routing), labels={}, members=[])
+        place = places.get(incident.key) or Place(route=route_of(incident, situation.routing), labels={}, members=[])
         steps.append(_advance(incident, place.route, _standing(incident, place, muted(place.route, windows), situation), situation))
     for key, place in places.items():
         if key in open_keys or mutes[key]:
@@ -96,72 +93,10 @@ def plan(situation: Situation) -> Plan:
     return Plan(steps=tuple(steps), suppressed=_suppressed(situation, places, mutes))
 
 
-# ---------------------------------------------------------------------------------------------- which incident
+# ---------------------------------------------------------------------------------------------- how it stands
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """An incident that is, or would be: its route, the labels that it groups by, and the open alerts that belong to it."""
-
-    route: Route
-    labels: Mapping[str, str]
-    members: list[str]
-
-
-def incident_key(route: Route, alert: AlertRow) -> tuple[str, dict[str, str]]:
-    """The name of the incident of a route that an alert belongs to, and the labels that it is made of.
-
-    The receiver is part of it: a route is named by its place in the file, and another file may have another one there.
-    """
-    labels = labels_for_matching(alert.rule, alert.labels)
-    if route.digest is not None:
-        return f"{route.path}:{route.receiver}:", {}
-    if route.group_by is None:
-        return f"{route.path}:{route.receiver}:{alert.fingerprint}", labels
-    group = {name: labels[name] for name in route.group_by if labels.get(name)}
-    named = ",".join(f"{name}={value.replace('%', '%25').replace(',', '%2C')}" for name, value in group.items())
-    return f"{route.path}:{route.receiver}:{named}", group
-
-
-def _places(situation: Situation) -> dict[str, _Place]:
-    """Where the open alerts belong, by the key of the incident."""
-    places: dict[str, _Place] = {}
-    for alert in situation.alerts.values():
-        if alert.state not in OPEN:
-            continue
-        for route in situation.routing.root.find(labels_for_matching(alert.rule, alert.labels)):
-            key, labels = incident_key(route, alert)
-            places.setdefault(key, _Place(route=route, labels=labels, members=[])).members.append(alert.fingerprint)
-    return places
-
-
-def _moved_in(places: dict[str, _Place], incidents: Iterable[Incident]) -> dict[str, _Place]:
-    """The places without alerts that their receiver has heard of through an incident where they no longer belong.
-
-    The routes of the file were changed meanwhile. Nobody is told anew because of that.
-    """
-    told = set()
-    for incident in incidents:
-        here = set(places[incident.key].members) if incident.key in places else set()
-        told |= {(one, incident.receiver) for one, heard in incident.told.items() if heard == FIRING and one not in here}
-    if not told:
-        return places
-    return {
-        key: replace(place, members=[one for one in place.members if (one, place.route.receiver) not in told])
-        for key, place in places.items()
-    }
-
-
-def route_of(incident: Incident, routing: Routing) -> Route:
-    """The incident's route; where the file has it no more, one that has nothing but the clock of the root."""
-    known = next(
-        (route for route in routing.root.walk() if (route.path, route.receiver) == (incident.route, incident.receiver)), None
-    )
-    plain = replace(routing.root, path=incident.route, receiver=incident.receiver, routes=(), escalate=(), digest=None)
-    return known or replace(plain, mute=(), only=())
-
-
-def _opened(key: str, place: _Place, situation: Situation) -> Incident:
+def _opened(key: str, place: Place, situation: Situation) -> Incident:
     rows = [situation.alerts[one] for one in place.members]
     return Incident(
         key=key,
@@ -172,9 +107,6 @@ def _opened(key: str, place: _Place, situation: Situation) -> Incident:
         severity=worst_severity(rows),
         opened_at=situation.now,
     )
-
-
-# ---------------------------------------------------------------------------------------------- how it stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +122,7 @@ class _Standing:
     audible: bool
 
 
-def _standing(incident: Incident, place: _Place, mute: str | None, situation: Situation) -> _Standing:
+def _standing(incident: Incident, place: Place, mute: str | None, situation: Situation) -> _Standing:
     told = {one for one, heard in incident.told.items() if heard == FIRING}
     still = tuple(one for one in incident.told if one in told and _is_open(situation.alerts.get(one)))
     members = (one for one in place.members if one not in told and one not in situation.suppressed)
@@ -206,7 +138,7 @@ def _is_open(alert: AlertRow | None) -> bool:
     return alert is not None and alert.state in OPEN
 
 
-def _suppressed(situation: Situation, places: Mapping[str, _Place], mutes: Mapping[str, str | None]) -> dict[str, str]:
+def _suppressed(situation: Situation, places: Mapping[str, Place], mutes: Mapping[str, str | None]) -> dict[str, str]:
     """Why nobody is told: a silence or another alert, or that all of an alert's routes are muted."""
     found: dict[str, str] = {}
     heard: set[str] = set()

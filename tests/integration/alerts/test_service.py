@@ -8,15 +8,15 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from storage import alerts, metrics
+from storage import alerts, incidents, metrics, silences
 from storage.engine import create_engine, reading, writing
-from storage.records import AlertRow, MetricPoint
+from storage.records import AlertRow, MetricPoint, Silence
 from tests.fakes import FakeMail, FakeSlack
 from tests.integration.alerts.stage import RULES, start_service
 from tests.ports import free_port
@@ -79,7 +79,7 @@ def sqlite_service(sqlite_url: str, tmp_path: Path, slack: FakeSlack, mail: Fake
     return Service(sqlite_url, tmp_path, slack, mail)
 
 
-def point(engine: Engine, value: float) -> None:
+def point(engine: Engine, value: float, feature: str = "age") -> None:
     with writing(engine) as c:
         metrics.write_points(
             c,
@@ -90,7 +90,7 @@ def point(engine: Engine, value: float) -> None:
                     value=value,
                     model="churn",
                     version="1",
-                    feature="age",
+                    feature=feature,
                     window_seconds=60,
                     n_current=500,
                     threshold=0.2,
@@ -137,6 +137,40 @@ def test_service_fires_tells_resolves_and_stops(service: Service, engine: Engine
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert "secret" not in service.said()
+
+
+def test_service_reminds_until_somebody_takes_care_and_a_silence_hides_what_comes(
+    sqlite_service: Service, sqlite_engine: Engine, slack: FakeSlack
+) -> None:
+    routes = "routes: {receiver: oncall, group_wait: 1s, group_interval: 1s, repeat_interval: 3s}"
+    sqlite_service.rules.write_text(f"{QUICK_RULES.split('routes:')[0]}{routes}", encoding="utf-8")
+    point(sqlite_engine, 0.5)
+    point(sqlite_engine, 0.5, feature="income")
+    with sqlite_service.running():
+        began, reminded = slack.wait_for(2)
+        with writing(sqlite_engine) as c:
+            (incident,) = incidents.load_open(c)
+            incidents.acknowledge(c, incident.id, by="ada", note="on it", now=datetime.now(UTC))
+        acknowledged = slack.wait_for(3)[2]
+        with writing(sqlite_engine) as c:
+            now = datetime.now(UTC)
+            matchers = {"feature": ["plan"]}
+            silence = Silence(
+                matchers=matchers, starts_at=now, ends_at=now + timedelta(hours=1), author="ada", comment="", created_at=now
+            )
+            silences.add(c, silence)
+        point(sqlite_engine, 0.5, feature="plan")
+        await_that(lambda: sqlite_service.serves('modelwatch_alerts_suppressed{reason="silence"} 1.0'))
+        assert sqlite_service.serves('modelwatch_incidents{state="acknowledged"} 1.0')
+        time.sleep(3.5)  # longer than the reminders were apart: that nothing comes cannot be awaited
+        assert len(slack.posted) == 3
+        point(sqlite_engine, 0.01)
+        point(sqlite_engine, 0.01, feature="income")
+        await_that(lambda: "RESOLVED" in slack.posted[-1].text)
+
+    assert "2 alerts for churn version 1: FeatureDrift age, income" in began.text
+    assert "STILL FIRING" in reminded.text
+    assert "ada takes care of it: on it" in acknowledged.text
 
 
 def test_killed_service_takes_up_a_pending_alert_where_it_was(

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit, incidents, silences
+from storage import audit, incidents, outbox, silences
 from storage.engine import reading, writing
-from storage.records import Incident, Silence
+from storage.records import Incident, OutboxItem, Silence
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -111,3 +111,44 @@ def test_silence_ended_early_says_by_whom(engine: Engine) -> None:
 def test_senseless_silence_is_refused(sqlite_engine: Engine, changes: dict[str, object], problem: str) -> None:
     with writing(sqlite_engine) as c, pytest.raises(ValueError, match=problem):
         silences.add(c, replace(silence(), **changes))  # type: ignore[arg-type]
+
+
+def test_outlook_is_when_the_next_open_incident_is_due_and_which_are_acknowledged(engine: Engine) -> None:
+    later = NOW + timedelta(minutes=5)
+    with writing(engine) as c:
+        assert incidents.outlook(c) == incidents.Outlook(due_at=None, acked=())
+        first = incidents.save(c, replace(incident("a"), due_at=later))
+        incidents.save(c, replace(incident("b"), due_at=NOW))
+        incidents.save(c, replace(incident("c"), due_at=NOW - timedelta(hours=1), closed_at=NOW))
+        incidents.acknowledge(c, first.id, by="ada", note="", now=NOW)
+
+    with reading(engine) as c:
+        assert incidents.outlook(c) == incidents.Outlook(due_at=NOW, acked=((first.id, NOW),))
+
+
+def test_lift_of_an_acknowledgement_is_on_record(engine: Engine) -> None:
+    later = NOW + timedelta(minutes=5)
+    with writing(engine) as c:
+        stored = incidents.save(c, replace(incident(), acked_at=NOW, acked_by="ada"))
+        other = incidents.save(c, incident("other"))
+        for at in (NOW, later):
+            incidents.record_lift(c, stored, now=at)
+
+    with reading(engine) as c:
+        assert incidents.lifted_at(c, [stored.id, other.id]) == {stored.id: later}
+        assert incidents.lifted_at(c, []) == {}
+        assert audit.entries(c, target=f"incident {stored.id}")[0].details == {"acked_by": "ada", "acked_at": NOW.isoformat()}
+
+
+def test_first_message_to_each_receiver_through_each_channel_is_found(engine: Engine) -> None:
+    item = OutboxItem(
+        dedup_key="", channel="slack", receiver="r", kind="firing", payload={}, created_at=NOW, next_attempt_at=NOW, incident_id=7
+    )
+    keys = [("1", "slack", "r"), ("2", "email", "r"), ("3", "slack", "r"), ("4", "slack", "s")]
+    with writing(engine) as c:
+        for key, channel, receiver in keys:
+            outbox.enqueue(c, replace(item, dedup_key=key, channel=channel, receiver=receiver))
+        outbox.enqueue(c, replace(item, dedup_key="5", channel="apprise", incident_id=8))
+
+    with reading(engine) as c:
+        assert [found.dedup_key for found in incidents.first_messages(c, 7)] == ["1", "2", "4"]

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from alerts.incidents import incident_key
+from alerts.grouping import incident_key
 from alerts.routing import Route
 from tests.unit.alerts.rows import make_alert
 from tests.unit.alerts.timeline import ROUTES, Timeline, routing
