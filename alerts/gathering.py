@@ -14,10 +14,11 @@ from alerts.freshness import Freshness, judged_window
 from alerts.observations import Asked
 from alerts.readings import is_plain
 from alerts.rules import Group, Rule
-from alerts.selection import is_literal
+from alerts.selection import is_literal, matches
 from alerts.sources import Sources
 from alerts.spending import read_spendings
 from alerts.wording import LABELLED, OWN
+from alerts.yaml_types import WHERE_KEYS
 from storage import metrics
 from storage.newest_points import newest_points
 from storage.records import MetricPoint
@@ -28,22 +29,32 @@ AHEAD = timedelta(minutes=5)
 
 @dataclass(slots=True)
 class _Points:
-    """Points with their models as an index, since most rules name theirs."""
+    """Points with an index for each label that rules name: most name their model."""
 
     points: list[MetricPoint]
-    _by_model: dict[str, list[MetricPoint]] = field(default_factory=dict)
+    _indexes: dict[str, Mapping[str, list[MetricPoint]]] = field(default_factory=dict)
 
     def of(self, rule: Rule) -> Sequence[MetricPoint]:
-        """Those that the rule may select."""
-        model = rule.where.get("model", "*")
-        if not is_literal(model):
-            return self.points
-        if not self._by_model:
-            by_model = defaultdict(list)
+        """Those that the rule may select: by the label of those that it names that leaves the fewest."""
+        named = [(key, pattern) for key, pattern in rule.where.items() if key in WHERE_KEYS and pattern != "*"]
+        found = (self._matching(key, pattern) for key, pattern in named)
+        fewest = min(found, key=lambda lists: sum(map(len, lists)), default=[self.points])
+        return fewest[0] if len(fewest) == 1 else list(chain.from_iterable(fewest))
+
+    def _matching(self, key: str, pattern: str) -> list[list[MetricPoint]]:
+        """The points of each value of a label that a pattern stands for; a value is looked at once, however many points have it."""
+        index = self._index(key)
+        if is_literal(pattern):
+            return [index.get(pattern, [])]
+        return [points for value, points in index.items() if matches(pattern, value)]
+
+    def _index(self, key: str) -> Mapping[str, list[MetricPoint]]:
+        if key not in self._indexes:
+            index = defaultdict(list)
             for point in self.points:
-                by_model[point.model].append(point)
-            self._by_model = by_model
-        return self._by_model.get(model, [])
+                index[getattr(point, key)].append(point)
+            self._indexes[key] = index
+        return self._indexes[key]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -65,7 +64,7 @@ class Sources:
         recent = {group: one for group, one in self._unjudged.items() if now - one.at <= max(REMEMBER, 3 * one.interval)}
         self._unjudged = recent
         name = self.prometheus.name if self.prometheus else "prometheus"
-        return dict(Counter({name: sum(len(one.rules) for one in recent.values())})) if recent else {}
+        return {name: sum(len(one.rules) for one in recent.values())} if recent else {}
 
     def warnings(self, rules: RuleSet) -> list[str]:
         """What the rules ask and nothing answers."""
