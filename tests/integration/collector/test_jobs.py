@@ -127,6 +127,7 @@ def test_everything_that_a_window_of_traffic_gives_is_written_once(bench: Bench)
         "drift_missing": 3,
         "drift_unseen": 1,
         "drift_out_of_range": 2,
+        "drift_cusum": 3,
         "drift_mean_shift": 2,
         "drift_wasserstein": 2,
         "drift_chi2": 1,
