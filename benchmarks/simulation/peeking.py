@@ -61,7 +61,7 @@ def first_decision(layout: Layout, right: Ints, *, skips: bool = True) -> int | 
     ``skips``: only the looks are compared at which the sequential p-value of the accuracy allows it, with room to spare. The
     verdict needs it below 0.05 after Holm, which only makes it larger; the rest of a comparison costs a hundred times more.
     """
-    for look in range(LOOKS):
+    for look in range(right.shape[1]):
         rows = (look + 1) * ROWS_PER_LOOK
         if skips and _primary_p(right[:, look], rows) > ROOM * Terms().alpha:
             continue
