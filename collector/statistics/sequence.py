@@ -141,7 +141,7 @@ def thresholds(bets: Bets, allowed: float, rows_per_step: float, steps: int) -> 
     steps) of the change that is bet on gives: the same that brings the window's mean to its floor.
 
     >>> bets = column_bets(Bins(name="x", edges=tuple(range(101))), np.append(np.full(102, 100), 0), Floors())
-    >>> thresholds(bets, 0.75 / 720 / 20, 17, 12).round(1).tolist()
+    >>> thresholds(bets, 0.9 / 720 / 20, 17, 12).round(1).tolist()
     [11.6, 11.6]
     """
     information, rows = bets.information, rows_per_step * steps

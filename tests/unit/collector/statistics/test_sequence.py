@@ -18,7 +18,7 @@ ALLOWED = 1 / 720 / 20
 
 def uniform(rows: int = 40_000) -> Ints:
     """A reference with as many rows in every bin."""
-    return np.append(np.full(NUMBER.size - 1, rows // (NUMBER.size - 1)), 0)
+    return np.asarray(np.append(np.full(NUMBER.size - 1, rows // (NUMBER.size - 1)), 0), np.int64)
 
 
 def bets_on(bins: Bins, reference: Ints, floors: Floors | None = None, dependence: Dependence | None = None) -> Bets:
@@ -28,7 +28,7 @@ def bets_on(bins: Bins, reference: Ints, floors: Floors | None = None, dependenc
 
 
 def category(rows: int = 20_000) -> Ints:
-    return np.rint(SHARES * rows).astype(np.int64)
+    return np.asarray(np.rint(SHARES * rows), np.int64)
 
 
 @pytest.mark.parametrize(
