@@ -26,6 +26,9 @@ DESIGN = 2.0
 """Bets are made for changes of so many floors; a change of one floor then neither wins nor loses."""
 LEAST_SHARE = 0.05
 """Only categories with this share of the reference are bet on, and all others together: more bets mean less certainty for each."""
+CATEGORY_WEIGHT = 1.5
+"""The part of the budget of a bet on a category, where both sides of a number share 1. So weighted, both changes that the simulation
+measures are found in time: a number had some to spare."""
 REFERENCE_NATS = 80.0
 """So much information the reference must hold about the change that a bet is made for, or the bet is made for a larger one."""
 OVERSHOOT = 1.166
@@ -112,7 +115,7 @@ def _category_scores(bins: Bins, present: Ints) -> tuple[Floats, tuple[str, ...]
     kept = (shares >= LEAST_SHARE) & (shares < 1)
     member, p = member[:, kept], shares[kept]
     names = np.array([f"more {bins.categories[index]}" for index in frequent] + ["more others"], object)[kept]
-    return np.asarray((member - p) / np.sqrt(p * (1 - p))), tuple(names.tolist()), np.ones(p.size)
+    return np.asarray((member - p) / np.sqrt(p * (1 - p))), tuple(names.tolist()), np.full(p.size, CATEGORY_WEIGHT)
 
 
 def _tilted(scores: Floats, shares: Floats, information: float) -> Floats:
