@@ -53,6 +53,7 @@ METRICS: dict[str, MetricWords] = {
         drift_chi2="chi-squared statistic",
         drift_mean_shift="shift of the mean",
         drift_rank_shift="shift by ranks",
+        drift_cusum="evidence of a small lasting change",
         drift_missing=("change of the share of missing values", Unit.SHARE),
         drift_unseen=("share of unseen categories", Unit.SHARE),
         drift_out_of_range=("share out of range", Unit.SHARE),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
 from collector.judging import Judging, Subject
+from collector.sequences import Steps, follow
 from collector.statistics.budget import Persistence
 from collector.statistics.calibration import UNCALIBRATED, Calibration
 from collector.statistics.drift import FeatureDrift, feature_drift, js_distance, psi
 from collector.statistics.layout_drift import layout_drift
+from collector.statistics.sequence import Bets
 from collector.statistics.service import spread
 from collector.statistics.shift import rank_deviation, rank_shift
 from collector.statistics.verdict import (
     NO_PAST,
+    Judgement,
     Past,
     Policy,
     Shift,
@@ -37,6 +40,7 @@ DRIFT_NAMES = {
     "missing": "drift_missing",
     "unseen": "drift_unseen",
     "out_of_range": "drift_out_of_range",
+    "cusum": "drift_cusum",
 }
 FURTHER_NAMES = {
     "kl": "drift_kl",
@@ -87,15 +91,35 @@ def _is_beyond(point: MetricPoint, policy: Policy) -> bool:
 # ---------------------------------------------------------------------------------------------- features and predictions
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """What a version's features are followed by, and their counts by step up to the window and further."""
+
+    bets: Mapping[str, Bets]
+    steps: Steps
+
+
 def drift_points(
-    subject: Subject, counts: PredictionCounts, judging: Judging, earlier: Sequence[MetricPoint] = ()
+    subject: Subject,
+    counts: PredictionCounts,
+    judging: Judging,
+    earlier: Sequence[MetricPoint] = (),
+    followed: Followed | None = None,
 ) -> list[MetricPoint]:
-    """The drift of every feature and of the predictions; ``earlier`` are the points at ``remembered_times``."""
+    """The drift of every feature and of the predictions; ``earlier`` are the points at ``remembered_times``.
+
+    Without ``followed`` windows have the whole budget, and small changes that last are not looked for.
+    """
     calibration, plan = subject.calibration, judging.plan_of(subject.window)
-    policy = judging.drift_policy(subject.layout, calibration, plan)
+    policy = judging.drift_policy(subject.layout, calibration, plan, is_followed=followed is not None)
     pasts = pasts_of(earlier, plan, policy, subject.window)
-    further = judging.further_statistics
-    points = feature_points(subject, counts, policy, judging.drift_share_limit, calibration, pasts, further)
+    lasting: Mapping[str, Judgement] = {}
+    if followed is not None:
+        name = DRIFT_NAMES["cusum"]
+        lasting = follow(subject, followed.bets, followed.steps, judging, {f: past for (n, f), past in pasts.items() if n == name})
+    points = feature_points(
+        subject, counts, policy, judging.drift_share_limit, calibration, pasts, judging.further_statistics, lasting
+    )
     return points + prediction_points(subject, counts, policy, calibration, pasts)
 
 
@@ -107,8 +131,12 @@ def feature_points(
     calibration: Calibration = UNCALIBRATED,
     pasts: Pasts | None = None,
     further: Collection[str] = (),
+    lasting: Mapping[str, Judgement] | None = None,
 ) -> list[MetricPoint]:
-    """Every drift statistic of every feature, the ``further`` ones without a verdict, and the share of drifted features; none without a reference."""
+    """Every drift statistic of every feature, the ``further`` ones without a verdict, and the share of drifted features; none without a reference.
+
+    ``lasting``: by feature, the judgement of small changes that last.
+    """
     if subject.profile is None:
         return []
     points: list[MetricPoint] = []
@@ -125,6 +153,8 @@ def feature_points(
             dependence=calibration.of(bins.name),
             past={name: (pasts or {}).get((point, bins.name), NO_PAST) for name, point in DRIFT_NAMES.items()},
         )
+        if lasting and bins.name in lasting:
+            judgements["cusum"] = lasting[bins.name]
         points += [subject.judged(DRIFT_NAMES[name], found, bins.name) for name, found in judgements.items()]
         points += further_points(subject, drift, bins.name, policy.min_samples, further)
         verdicts.append(overall(judgements))

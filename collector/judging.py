@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from collector.statistics.budget import Levels, Persistence, expected_false_alarms, levels_for_budget
+from collector.statistics.budget import SEQUENCE_SHARE, Levels, Persistence, expected_false_alarms, levels_for_budget
 from collector.statistics.calibration import Calibration, calibration_from_json
 from collector.statistics.floors import Floors
 from collector.statistics.performance import Tolerances
@@ -40,9 +40,9 @@ class Judging:
         alpha = alpha_for_budget(self.false_alarm_days, steps, tests)
         return Policy(alpha=alpha, min_samples=self.min_samples, floors=self.floors)
 
-    def drift_policy(self, layout: Layout, calibration: Calibration, plan: WindowPlan) -> Policy:
-        """The policy for the drift of windows of one length."""
-        levels = self.levels(layout, calibration, plan)
+    def drift_policy(self, layout: Layout, calibration: Calibration, plan: WindowPlan, *, is_followed: bool = True) -> Policy:
+        """The policy for the drift of windows of one length; where columns are not followed, windows have the whole budget."""
+        levels = self.levels(layout, calibration, plan, SEQUENCE_SHARE if is_followed else 0.0)
         return Policy(
             alpha=levels.once,
             together=levels.together,
@@ -52,12 +52,22 @@ class Judging:
             basis="calibrated" if calibration.tests else "no-drift quantile",
         )
 
-    def levels(self, layout: Layout, calibration: Calibration, plan: WindowPlan) -> Levels:
-        tests = number_of_tests(layout, calibration)
-        lengths = max(1, len(self.plans))
+    def levels(self, layout: Layout, calibration: Calibration, plan: WindowPlan, sequence_share: float = SEQUENCE_SHARE) -> Levels:
         return levels_for_budget(
-            self.false_alarm_days, plan.length, plan.step, tests, lengths=lengths, persistence=self.persistence
+            self.false_alarm_days,
+            plan.length,
+            plan.step,
+            number_of_tests(layout, calibration),
+            lengths=max(1, len(self.plans)),
+            persistence=self.persistence,
+            sequence_share=sequence_share,
         )
+
+    def followed_level(self, layout: Layout, calibration: Calibration, plan: WindowPlan, weights: float) -> float:
+        """False alarms per window length for each weight of 1, where bets of that weight follow the features in all."""
+        columns = max(len(layout.features), 1)
+        independent = min(1.0, (calibration.tests or columns) / columns)
+        return self.levels(layout, calibration, plan).followed / (max(weights, 1.0) * independent * _beside_performance(layout))
 
     def false_alarms_per_week(self, layout: Layout, calibration: Calibration) -> dict[str, float]:
         """By name of the window length, how many false alarms of drift a version is expected to have at most, without drift.
@@ -83,8 +93,16 @@ def number_of_tests(layout: Layout, calibration: Calibration) -> float:
 
     Performance keeps the part of the budget that ``Judging.policy`` gives it, which counts its tests among all.
     """
-    counted = len(layout.features) * FEATURE_TESTS + PREDICTION_TESTS
-    return (calibration.tests or counted) * (counted + PERFORMANCE_TESTS) / counted
+    return (calibration.tests or _drift_tests(layout)) * _beside_performance(layout)
+
+
+def _drift_tests(layout: Layout) -> int:
+    return len(layout.features) * FEATURE_TESTS + PREDICTION_TESTS
+
+
+def _beside_performance(layout: Layout) -> float:
+    """All tests over those of drift."""
+    return 1 + PERFORMANCE_TESTS / _drift_tests(layout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

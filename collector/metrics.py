@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 DRIFT = {"drift_ks": "ks", "drift_psi": "psi", "drift_js": "js", "drift_rank_shift": "rank_shift"}
 """Metric names in ``metrics`` and the value of the label ``statistic``."""
-DETECTING = (*DRIFT, "drift_missing", "drift_unseen", "drift_out_of_range")
+DETECTING = (*DRIFT, "drift_missing", "drift_unseen", "drift_out_of_range", "drift_cusum")
 PERFORMANCE = (
     *("accuracy", "precision", "recall", "f1", "roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "mae", "rmse", "r2"),
     *("absolute_error_p50", "absolute_error_p90", "absolute_error_p95"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from collector.drift_points import drift_points
+from collector.drift_points import Followed, drift_points
 from collector.judging import Judging, Subject
 from collector.statistics.latency import latency_quantile
 from collector.statistics.service import service
@@ -16,15 +16,20 @@ QUANTILES = {"latency_p50_seconds": 0.5, "latency_p95_seconds": 0.95, "latency_p
 
 
 def window_points(
-    subject: Subject, predictions: PredictionCounts, judging: Judging, earlier: Sequence[MetricPoint] = ()
+    subject: Subject,
+    predictions: PredictionCounts,
+    judging: Judging,
+    earlier: Sequence[MetricPoint] = (),
+    followed: Followed | None = None,
 ) -> list[MetricPoint]:
     """All points that the predictions of a window give; a window without any gives its throughput of 0 and no more.
 
-    ``earlier`` are points of windows before it, see ``collector.drift_points.remembered_times``.
+    ``earlier`` are points of windows before it, see ``collector.drift_points.remembered_times``; ``followed`` is for small
+    changes that last, which only many windows together show.
     """
     points = service_points(subject, predictions)
     if predictions.rows > predictions.errors + predictions.timeouts:
-        points += drift_points(subject, predictions, judging, earlier)
+        points += drift_points(subject, predictions, judging, earlier, followed)
     return points
 
 

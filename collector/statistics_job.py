@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
-from collector.drift_points import REMEMBERED_NAMES, Memory, remembered_times
+from collector.drift_points import REMEMBERED_NAMES, Followed, Memory, remembered_times
 from collector.estimation_points import DOUBTED_BY, doubts_of, error_doubts, estimation_points, most_errors
 from collector.freshness_points import freshness_point
 from collector.further_references import FurtherReferences
@@ -23,11 +23,13 @@ from collector.outcome import Outcome
 from collector.performance_points import performance_points, waits_for_labels
 from collector.points import window_points
 from collector.samples import sampled_losses
+from collector.sequences import Steps, feature_bets
 from collector.settings import CollectorSettings
 from collector.statistics.freshness import Rhythm, learn_rhythm
 from collector.statistics.health import sample_ratio_p
 from collector.statistics.losses import LossModel
 from collector.statistics.maturity import is_mature
+from collector.statistics.sequence import LOOK_BACK, Bets
 from collector.traffic import LIVE, Labelled, Served, Traffic, load_served, step_seconds
 from collector.windows import Window, WindowPlan, due_windows, earlier_windows
 from storage import deployments, metrics, rollups
@@ -42,6 +44,7 @@ from storage.records import (
     Role,
     Verdict,
 )
+from storage.resolution import HOUR, WindowTooFine
 
 _logger = logging.getLogger(__name__)
 
@@ -68,6 +71,8 @@ class StatisticsJob:
     """What was found against the estimates of a version, and for which window."""
     losses: dict[tuple[str, str], LossModel | None] = field(default_factory=dict)
     rhythms: dict[tuple[str, str], tuple[datetime, Rhythm | None]] = field(default_factory=dict)
+    bets: dict[tuple[str, str], dict[str, Bets]] = field(default_factory=dict)
+    """By which the features of a version are followed."""
 
     @property
     def name(self) -> str:
@@ -111,11 +116,12 @@ class StatisticsJob:
         doubts = self._doubts(c, served, traffic.role, due[-1].end)
         points = []
         memory = self._memory(c, served, traffic.role, [*late, *due])
+        followed = self._followed(c, served, traffic.role, [*late, *due])
         for window in (*late, *due):
             counts = traffic.predictions(window)
             if counts.rows or served.is_deployed:
                 subject = _subject(served, window, traffic.role)
-                found = window_points(subject, counts, self.judging, memory.at(self._remembered(window)))
+                found = window_points(subject, counts, self.judging, memory.at(self._remembered(window)), followed)
                 memory.keep(window.end, found)
                 points += found + further.points(c, subject, counts, self.judging)
                 points += estimation_points(subject, counts, self.judging, doubts, self._losses(served))
@@ -139,6 +145,28 @@ class StatisticsJob:
             window_seconds=self.plan.seconds,
         )
         return Memory(found)
+
+    def _followed(self, c: Connection, served: Served, role: str, windows: Sequence[Window]) -> Followed | None:
+        """The bets on a version's features, with what all the windows look back on; None without a reference."""
+        if served.profile is None:
+            return None
+        key = (served.layout.model, served.version)
+        if key not in self.bets:
+            self.bets[key] = feature_bets(_subject(served, windows[-1], role), self.judging.floors)
+        width = step_seconds(self.plan)
+        start = max(windows[0].end - LOOK_BACK * self.plan.length, self._kept_since(windows[-1].end, width))
+        roles = [Role(role)] if role else None
+        try:
+            starts, bins = rollups.bin_series(c, served.layout, served.version, start, windows[-1].end, width, roles=roles)
+        except WindowTooFine:  # retention has been shorter than it is set now
+            return None
+        return Followed(bets=self.bets[key], steps=Steps(starts=starts, bins=bins, per_window=self.plan.seconds // width))
+
+    def _kept_since(self, end: datetime, width: int) -> datetime:
+        """Since when there are surely counts in steps of so many seconds, a whole number of them before ``end``."""
+        kept = self.settings.retention_minutes if width % HOUR else self.settings.retention_hours
+        step = timedelta(seconds=width)
+        return end - (kept - self.settings.window_lag) // step * step + step
 
     def _late(self, c: Connection, served: Served, traffic: Traffic, due: Sequence[Window]) -> list[Window]:
         """Earlier windows that were computed with another number of predictions than they have now."""

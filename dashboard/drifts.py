@@ -15,6 +15,7 @@ STATISTICS: dict[str, tuple[str, str | None]] = {
     "js": ("drift_js", "prediction_drift_js"),
     "ks": ("drift_ks", "prediction_drift_ks"),
     "shift": ("drift_rank_shift", None),
+    "cusum": ("drift_cusum", None),
     "missing": ("drift_missing", None),
     "unseen": ("drift_unseen", None),
     "out_of_range": ("drift_out_of_range", None),

@@ -26,6 +26,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, TypeAlias
 
+import numpy as np
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -51,9 +52,10 @@ from storage.layouts import (
     empty_label_counts,
     empty_prediction_counts,
     layout_from_json,
+    layout_size,
     layout_to_json,
 )
-from storage.records import LabelCounts, Layout, PredictionCounts, Role, RollupKind
+from storage.records import Ints, LabelCounts, Layout, PredictionCounts, Role, RollupKind
 from storage.resolution import COARSE, DAY, FINE, HOUR, Stretch, WindowTooFine, cover, enclosing, floor_time, widths_for
 from storage.rows import AnyRow
 from storage.schema import UtcDateTime, layouts, rollups, versions
@@ -267,6 +269,23 @@ def prediction_series(
     """
     rows = _rows(c, layout, version, start, end, roles, RollupKind.PREDICTIONS, widths_for(start, step_seconds), segment)
     return [(at, _sum_predictions(layout, part)) for at, part in _steps(rows, start, step_seconds)]
+
+
+def bin_series(
+    c: Connection,
+    layout: Layout,
+    version: str,
+    start: datetime,
+    end: datetime,
+    step_seconds: int,
+    *,
+    roles: Collection[str] | None = None,
+) -> tuple[list[datetime], Ints]:
+    """The starts of the steps with predictions, and their counts of every bin, int64 (steps, bins); otherwise as ``prediction_series``."""
+    rows = _rows(c, layout, version, start, end, roles, RollupKind.PREDICTIONS, widths_for(start, step_seconds))
+    size = layout_size(layout)
+    found = [(at, sum_ints([row.bins for row in part], size)) for at, part in _steps(rows, start, step_seconds)]
+    return [at for at, _ in found], np.array([counts for _, counts in found], np.int64).reshape(-1, size)
 
 
 def label_series(

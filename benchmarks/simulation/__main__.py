@@ -33,9 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     months, runs = (4, 20) if options.quick else (options.months, options.runs)
     correlations = (0.0, 0.5) if options.quick else (0.0, 0.5, 0.9)
     parts = options.only or ("quiet", "delays", "peeking")
-    silent = [quiet(rows, r, months, random) for rows in ROWS for r in correlations] if "quiet" in parts else []
+    silent = [quiet(rows, r, _share(months, rows, r), random) for rows in ROWS for r in correlations] if "quiet" in parts else []
     seen = [delay(change, rows, runs, random) for change in CHANGES for rows in ROWS] if "delays" in parts else []
-    looked = peeked(20 if options.quick else runs, random) if "peeking" in parts else None
+    looked = peeked(20 if options.quick else options.tests, random) if "peeking" in parts else None
     console = Console(width=None if sys.stdout.isatty() else 140)
     _print(console, silent, seen, looked)
     console.print(f"{time.monotonic() - started:.0f} s; seed {SEED}")
@@ -50,12 +50,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _share(months: int, rows: int, correlation: float) -> int:
+    """Most months go to the case with the most false alarms; the others have far fewer, and windows of more rows cost more."""
+    return months if rows == min(ROWS) and not correlation else max(4, months // 6)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few months and runs: whether it works, not what it finds")
     parser.add_argument("--only", action="append", choices=("quiet", "delays", "peeking"), help="one part; may be repeated")
-    parser.add_argument("--months", type=int, default=12, help="months without drift, of each kind (default 12)")
-    parser.add_argument("--runs", type=int, default=100, help="runs of each change, and of the A/B test (default 100)")
+    parser.add_argument("--months", type=int, default=120, help="months without drift; of most kinds a sixth (default 120)")
+    parser.add_argument("--runs", type=int, default=300, help="runs of each change (default 300)")
+    parser.add_argument("--tests", type=int, default=600, help="A/B tests without a difference (default 600)")
     return parser
 
 

@@ -10,7 +10,7 @@ from rich.progress import track
 from scipy.stats import false_discovery_control
 
 from benchmarks.simulation.quiet import WINDOWS
-from benchmarks.simulation.rules import Rule, Sorted, column_alarms, plain_p_values
+from benchmarks.simulation.rules import Rule, Sorted, bets_on, column_alarms, lasting_alarms, plain_p_values
 from benchmarks.simulation.streams import STEPS, Column, World, calibrated, categories, normals, step_counts, window_counts
 from collector.statistics.calibration import Calibration
 from storage.records import Floats
@@ -76,12 +76,13 @@ class Delay:
 def delay(change: Change, rows: int, runs: int, random: np.random.Generator) -> Delay:
     world = World()
     _, calibration = calibrated(random, world)
-    rules = [Rule.of(calibration.tests or 0.0, days=days) for days in (30.0, 30 / (USUAL * WINDOWS))]
     found = []
     for _ in track(range(runs), f"{change.name}, {rows} rows", transient=True):
         column = Column.of(change.make(random, world.reference_rows, False), is_categorical=change.is_categorical)
         begins = CALM_WINDOWS * rows + int(random.integers(rows))
         stream = np.concatenate((change.make(random, begins, False), change.make(random, LONGEST * rows, True)))
+        weights = OTHERS + float(bets_on(column, calibration).weights.sum())
+        rules = [Rule.of(calibration.tests or 0.0, weights, days=days) for days in (30.0, 30 / (USUAL * WINDOWS))]
         ours = [_first_alarm(rule, column, calibration, stream, begins, rows) for rule in rules]
         found.append([*ours, *_first_discoveries(Sorted.of(column), stream, begins, rows, random)])
     medians = np.median(np.array(found), axis=0).tolist()
@@ -98,7 +99,9 @@ def delay(change: Change, rows: int, runs: int, random: np.random.Generator) -> 
 
 def _first_alarm(rule: Rule, column: Column, calibration: Calibration, stream: Floats, begins: int, rows: int) -> float:
     per_step = round(rows / STEPS)
-    alarms = column_alarms(rule, column, calibration, window_counts(step_counts(column, stream, per_step)))
+    steps = step_counts(column, stream, per_step)
+    alarms = column_alarms(rule, column, calibration, window_counts(steps))
+    alarms |= lasting_alarms(rule, [(bets_on(column, calibration), steps)])
     ends = (np.arange(alarms.size) + STEPS) * per_step
     seen = ends[alarms & (ends > begins)]
     return float((seen[0] - begins) / rows) if seen.size else float("inf")

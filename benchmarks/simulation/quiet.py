@@ -13,28 +13,35 @@ from benchmarks.simulation.rules import (
     Rule,
     Sorted,
     benjamini_hochberg,
+    bets_on,
     column_alarms,
     episodes,
     evidently_drifted,
+    lasting_alarms,
     plain_p_values,
 )
 from benchmarks.simulation.streams import STEPS, World, calibrated, normals, step_counts, window_counts
-from storage.records import Floats
+from storage.records import Floats, Ints
 
 WINDOWS = 30 * 24
 """Windows of an hour in 30 days, that do not overlap; modelwatch looks STEPS times as often."""
 PEER_WINDOWS = 24
-"""The peers' rules alarm so often that one day of each month is plenty."""
+PEER_MONTHS = 6
+"""The peers' rules alarm so often that one day of each of the first months is plenty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quiet:
-    """Alarms in ``months`` without drift: times that a verdict of modelwatch began; windows in which a peer's rule alarmed."""
+    """Alarms in ``months`` without drift: times that a verdict of modelwatch began; windows in which a peer's rule alarmed.
+
+    ``lasting``: those times for the evidence of small changes alone.
+    """
 
     rows: int
     correlation: float
     months: int
     modelwatch: int = 0
+    lasting: int = 0
     peer_windows: int = 0
     evidently_share: int = 0
     evidently_any: int = 0
@@ -42,7 +49,9 @@ class Quiet:
 
     @property
     def per_month(self) -> dict[str, float]:
-        peers = {name: getattr(self, name) * WINDOWS / self.peer_windows for name in ("evidently_share", "evidently_any", "bh")}
+        peers = {
+            name: getattr(self, name) * WINDOWS / max(self.peer_windows, 1) for name in ("evidently_share", "evidently_any", "bh")
+        }
         return {"modelwatch": self.modelwatch / self.months, **peers}
 
     @property
@@ -56,22 +65,32 @@ class Quiet:
 def quiet(rows: int, correlation: float, months: int, random: np.random.Generator) -> Quiet:
     """A fresh reference for each month, so that what one reference happens to be like averages out."""
     found = Quiet(rows=rows, correlation=correlation, months=months)
-    for _ in track(range(months), f"no drift, {rows} rows, correlation {correlation}", transient=True):
-        found = _month(found, World(correlation=correlation), random)
+    for month in track(range(months), f"no drift, {rows} rows, correlation {correlation}", transient=True):
+        found = _month(found, World(correlation=correlation), random, with_peers=month < PEER_MONTHS)
     return found
 
 
-def _month(found: Quiet, world: World, random: np.random.Generator) -> Quiet:
+def _month(found: Quiet, world: World, random: np.random.Generator, *, with_peers: bool) -> Quiet:
     per_step = round(found.rows / STEPS)
     columns, calibration = calibrated(random, world)
-    rule = Rule.of(calibration.tests or 0.0)
+    bets = [bets_on(column, calibration) for column in columns]
+    rule = Rule.of(calibration.tests or 0.0, sum(each.weights.sum() for each in bets))
     alarms: Alarms = np.zeros(WINDOWS * STEPS, bool)
     first: list[Floats] = []
+    steps: list[Ints] = []
     for column in columns:
         stream = normals(random, (WINDOWS * STEPS + STEPS - 1) * per_step, world.correlation)
-        alarms |= column_alarms(rule, column, calibration, window_counts(step_counts(column, stream, per_step)))
+        steps.append(step_counts(column, stream, per_step))
+        alarms |= column_alarms(rule, column, calibration, window_counts(steps[-1]))
         first.append(stream[: PEER_WINDOWS * found.rows])
-    found = replace(found, modelwatch=found.modelwatch + episodes(alarms), peer_windows=found.peer_windows + PEER_WINDOWS)
+    lasting = lasting_alarms(rule, list(zip(bets, steps, strict=True)))
+    found = replace(
+        found,
+        modelwatch=found.modelwatch + episodes(alarms | lasting),
+        lasting=found.lasting + episodes(lasting),
+    )
+    if not with_peers:
+        return found
     references = [Sorted.of(column) for column in columns]
     for start in range(0, PEER_WINDOWS * found.rows, found.rows):
         found = _peer_window(found, references, [stream[start : start + found.rows] for stream in first])
@@ -83,6 +102,7 @@ def _peer_window(found: Quiet, references: list[Sorted], values: list[Floats]) -
     p_values = [plain_p_values(reference, column)[0] for reference, column in zip(references, values, strict=True)]
     return replace(
         found,
+        peer_windows=found.peer_windows + 1,
         evidently_share=found.evidently_share + (float(np.mean(drifted)) >= 0.5),
         evidently_any=found.evidently_any + any(drifted),
         bh=found.bh + benjamini_hochberg(p_values, 0.05),

@@ -14,10 +14,11 @@ from scipy.stats import chi2_contingency, false_discovery_control, wasserstein_d
 
 from benchmarks.simulation.streams import STEPS, Column
 from collector.statistics import scores
-from collector.statistics.budget import Levels, Persistence, level_of_each, levels_for_budget
+from collector.statistics.budget import SEQUENCE_SHARE, Levels, Persistence, level_of_each, levels_for_budget
 from collector.statistics.calibration import Calibration
 from collector.statistics.drift import exact_ks
 from collector.statistics.floors import Floors
+from collector.statistics.sequence import CAP, HOLD_EVIDENCE, Bets, column_bets, course, thresholds
 from collector.statistics.verdict import HOLD
 from storage.records import Floats, Ints
 
@@ -29,21 +30,55 @@ STEP = WINDOW / STEPS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """modelwatch's, for one length of window with the whole budget."""
+    """modelwatch's, for one length of window with the whole budget; ``followed``: false alarms per window for each weight of 1."""
 
     levels: Levels
     persistence: Persistence
     floors: Floors
+    followed: float = 0.0
 
     @classmethod
-    def of(cls, tests: float, *, days: float = 30, persistence: Persistence | None = None, floors: Floors | None = None) -> Rule:
-        persistence = persistence or Persistence()
-        levels = levels_for_budget(days, WINDOW, STEP, tests, lengths=1, persistence=persistence)
-        return cls(levels=levels, persistence=persistence, floors=floors or Floors())
+    def of(
+        cls,
+        tests: float,
+        weights: float = 0.0,
+        *,
+        days: float = 30,
+        persistence: Persistence | None = None,
+        floors: Floors | None = None,
+    ) -> Rule:
+        """For so many independent tests of a window, and columns that are followed by bets of these weights in all."""
+        persistence, share = persistence or Persistence(), SEQUENCE_SHARE if weights else 0.0
+        levels = levels_for_budget(days, WINDOW, STEP, tests, lengths=1, persistence=persistence, sequence_share=share)
+        followed = levels.followed / weights if weights else 0.0
+        return cls(levels=levels, persistence=persistence, floors=floors or Floors(), followed=followed)
+
+
+def bets_on(column: Column, calibration: Calibration, floors: Floors | None = None) -> Bets:
+    found = column_bets(column.bins, column.counts, floors or Floors(), calibration.of(column.bins.name))
+    assert found is not None
+    return found
+
+
+def lasting_alarms(rule: Rule, columns: Sequence[tuple[Bets, Ints]]) -> Alarms:
+    """Per window that ends after the STEPS-th step or a later one, whether any column's evidence says drift; from counts by step.
+
+    As ``collector.statistics.sequence.strongest`` and what judges it, but from the first step on and not for 24 windows:
+    the evidence is the same once it has been 0, or at its cap.
+    """
+    limits = [thresholds(bets, rule.followed, float(counts[:, :-1].sum() / len(counts)), STEPS) for bets, counts in columns]
+    gains = np.hstack([counts @ bets.gains for bets, counts in columns])
+    levels = course(gains, CAP * np.concatenate(limits))[STEPS - 1 :] / np.concatenate(limits)
+    found, first = np.zeros(len(levels), bool), 0
+    for limit in limits:
+        best = levels[:, first : first + limit.size].max(axis=1)
+        found |= _held(best > 1, best > HOLD_EVIDENCE)
+        first += limit.size
+    return found
 
 
 def column_alarms(rule: Rule, column: Column, calibration: Calibration, windows: Ints) -> Alarms:
-    """Per window, whether any statistic of the column says drift: what ``judge_drift`` says of each, one after the other."""
+    """Per window, whether any statistic of the column's window says drift: what ``judge_drift`` says of each, one after the other."""
     known = scores.Column(bins=column.bins, reference=column.counts, dependence=calibration.of(column.bins.name))
     n, m = int(windows[0].sum()), int(column.counts.sum())
     found = np.zeros(len(windows), bool)

@@ -9,6 +9,8 @@ from datetime import timedelta
 from scipy.special import ndtr, ndtri
 
 HIGHEST_LEVEL = 0.05
+SEQUENCE_SHARE = 0.9
+"""The part of the budget for small changes that last (``collector.statistics.sequence``); the rest is for windows."""
 RESERVE = 2.5
 """Looks are counted as so many more: p-values this far in the tail are good to about this factor, and statistics of several
 degrees of freedom cross their level more often than a mean does. With 1.5 the simulation had 1.3 alarms where 1 was allowed."""
@@ -48,10 +50,14 @@ class Persistence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Levels:
-    """Levels of one test: ``once`` by itself; ``together`` for the windows of a persistence, all of them beyond."""
+    """Levels of one test: ``once`` by itself; ``together`` for the windows of a persistence, all of them beyond.
+
+    ``followed``: false alarms per window length, over all columns, of the sequences that columns are followed by.
+    """
 
     once: float
     together: float | None = None
+    followed: float = 0.0
 
 
 def independent_looks(level: float, step_share: float) -> float:
@@ -69,12 +75,20 @@ def independent_looks(level: float, step_share: float) -> float:
 
 
 def levels_for_budget(
-    days_per_false_alarm: float, length: timedelta, step: timedelta, tests: float, *, lengths: int, persistence: Persistence
+    days_per_false_alarm: float,
+    length: timedelta,
+    step: timedelta,
+    tests: float,
+    *,
+    lengths: int,
+    persistence: Persistence,
+    sequence_share: float = 0.0,
 ) -> Levels:
     """The levels that give one false alarm in that many days, over all tests and all ``lengths`` of window together.
 
-    Each length of window gets the same part of the budget, and of it each route to drift the same: one window by itself, and
-    several that persist. Tests are counted in full (Bonferroni); calibration has made them as many as are independent.
+    Each length of window gets the same part of the budget. Of it ``sequence_share`` is for sequences, and of the rest each
+    route to drift gets the same: one window by itself, and several that persist. Tests are counted in full (Bonferroni);
+    calibration has made them as many as are independent.
 
     >>> day = levels_for_budget(
     ...     30, timedelta(hours=1), timedelta(minutes=5), 40, lengths=1, persistence=Persistence(needed=1, windows=1)
@@ -82,11 +96,13 @@ def levels_for_budget(
     >>> f"{day.once:.1e}"
     '1.9e-06'
     """
-    allowed = (length / timedelta(days=days_per_false_alarm)) / lengths / max(tests, 1.0)
+    in_all = (length / timedelta(days=days_per_false_alarm)) / lengths
+    followed, allowed = in_all * sequence_share, in_all * (1 - sequence_share) / max(tests, 1.0)
     step_share = min(1.0, step / length)
     if not persistence.is_used:
-        return Levels(once=_level(allowed, step_share))
-    return Levels(once=_level(allowed / 2, step_share), together=_level(allowed / 2 / persistence.ways, step_share))
+        return Levels(once=_level(allowed, step_share), followed=followed)
+    together = _level(allowed / 2 / persistence.ways, step_share)
+    return Levels(once=_level(allowed / 2, step_share), together=together, followed=followed)
 
 
 def _level(allowed: float, step_share: float) -> float:
@@ -127,4 +143,4 @@ def expected_false_alarms(levels: Levels, length: timedelta, step: timedelta, te
     routes = levels.once * independent_looks(levels.once, step_share)
     if levels.together is not None:
         routes += persistence.ways * levels.together * independent_looks(levels.together, step_share)
-    return routes * tests * (timedelta(days=7) / length)
+    return (routes * tests + levels.followed) * (timedelta(days=7) / length)

@@ -345,7 +345,8 @@ def _verdict_rows(
         "psi": drift.psi,
         "js": drift.js,
         "ks": drift.ks,
-        "shift": None,  # not kept with the distances: the point says it
+        "shift": None,  # not kept with the distances: the points say it
+        "cusum": None,
         "missing": drift.missing_current,
         "unseen": drift.unseen_share,
         "out_of_range": drift.out_of_range_share,
@@ -356,7 +357,7 @@ def _verdict_rows(
         if metric is None:
             continue
         judged = _judged(metric, version, feature, span)
-        if value is None and name == "shift" and judged:
+        if value is None and name in ("shift", "cusum") and judged:
             value = judged.value
         if value is None:
             continue

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from benchmarks.simulation.delays import CHANGES, delay
-from benchmarks.simulation.peeking import Peeked
+from benchmarks.simulation.peeking import Peeked, ab_layout, first_decision, right_by_look
 from benchmarks.simulation.quiet import Quiet
-from benchmarks.simulation.rules import STEP, WINDOW, Rule, column_alarms, episodes
+from benchmarks.simulation.rules import STEP, WINDOW, Rule, bets_on, column_alarms, episodes, lasting_alarms
 from benchmarks.simulation.streams import STEPS, Column, World, calibrated, indices, normals, step_counts, window_counts
-from collector.drift_points import DRIFT_NAMES, Memory, drift_points, remembered_times
-from collector.judging import PERFORMANCE_TESTS, Judging, Subject
+from collector.drift_points import DRIFT_NAMES, Followed, Memory, drift_points, remembered_times
+from collector.judging import Judging, Subject, number_of_tests
+from collector.sequences import Steps
 from collector.statistics.calibration import calibrate, calibration_to_json
 from collector.windows import WindowPlan
 from storage.layouts import empty_label_counts, empty_prediction_counts
@@ -29,11 +30,11 @@ def test_its_alarms_are_those_of_the_collector(correlation: float) -> None:
     random, per_step = np.random.default_rng(0), 25
     column = Column.of(normals(random, 4000, correlation), name="x")
     calibration = calibrate([(column.bins, indices(column.bins, column.values))])
-    stream = normals(random, 130 * per_step, correlation)
-    stream[30 * per_step :] += np.repeat([0.25, 0.9, 0.0], [50 * per_step, 25 * per_step, 25 * per_step])
-    windows = window_counts(step_counts(column, stream, per_step))
+    stream = normals(random, 180 * per_step, correlation)
+    stream[30 * per_step :] += np.repeat([0.35, 0.9, 0.0], [100 * per_step, 25 * per_step, 25 * per_step])
+    steps = step_counts(column, stream, per_step)
+    windows = window_counts(steps)
     judging = Judging(plans=[PLAN], false_alarm_days=5)
-    rule = Rule.of((calibration.tests or 0) + PERFORMANCE_TESTS, days=5)
     layout = Layout(model="m", features=(column.bins,), score=Bins(name=""), classes=())
     reference = empty_prediction_counts(layout)
     reference.bins[: column.bins.size] = column.counts
@@ -50,19 +51,40 @@ def test_its_alarms_are_those_of_the_collector(correlation: float) -> None:
         thresholds=calibration_to_json(calibration),
     )
 
-    memory, theirs = Memory([]), []
+    bets = bets_on(column, calibration)
+    share = judging.followed_level(layout, calibration, PLAN, 1.0) / judging.levels(layout, calibration, PLAN).followed
+    rule = Rule.of(number_of_tests(layout, calibration), 1 / share, days=5)
+
+    counted = np.hstack((steps, np.zeros((len(steps), layout.score.size), np.int64)))
+    memory, theirs, lasting = Memory([]), [], []
     for number, window in enumerate(windows):
         subject = Subject(layout=layout, profile=profile, version="1", window=PLAN.ending_at(NOW + number * STEP))
         counts = empty_prediction_counts(layout)
         counts.rows = STEPS * per_step
         counts.bins[: column.bins.size] = window
-        points = drift_points(subject, counts, judging, memory.at(remembered_times(PLAN, judging.persistence, subject.window)))
+        starts = [NOW + (index - STEPS + 1) * STEP - STEP for index in range(number + STEPS)]
+        held = Steps(starts=starts, bins=counted[: number + STEPS], per_window=STEPS)
+        earlier = memory.at(remembered_times(PLAN, judging.persistence, subject.window))
+        points = drift_points(subject, counts, judging, earlier, Followed(bets={"x": bets}, steps=held))
         memory.keep(subject.window.end, points)
+        lasting.append(any(p.verdict is Verdict.DRIFT for p in points if p.name == "drift_cusum"))
         theirs.append(any(p.verdict is Verdict.DRIFT for p in points if p.name in DRIFT_NAMES.values()))
 
-    assert column_alarms(rule, column, calibration, windows).tolist() == theirs
-    assert True in theirs
-    assert False in theirs
+    ours = lasting_alarms(rule, [(bets, steps)])
+    assert (column_alarms(rule, column, calibration, windows) | ours).tolist() == theirs
+    assert ours.tolist() == lasting
+    assert True in lasting
+    assert theirs[-1] is False
+
+
+def test_looks_that_are_skipped_would_not_have_decided() -> None:
+    random, layout = np.random.default_rng(8), ab_layout()
+    level, apart = right_by_look(random)[:, :120], right_by_look(random)[:, :120]
+    apart[1] -= np.arange(1, 121) * 3
+
+    for right in (level, apart):
+        assert first_decision(layout, right) == first_decision(layout, right, skips=False)
+    assert first_decision(layout, apart) is not None
 
 
 def test_episodes_are_the_times_that_alarms_began() -> None:

@@ -105,6 +105,27 @@ def test_a_weak_shift_is_drift_once_a_window_repeats_it_and_until_it_clears(benc
     assert (second.threshold or 0) < (first.threshold or 0) < (first.detectable or 0)
 
 
+def test_a_small_change_that_lasts_is_found_where_no_window_shows_it(bench: Bench) -> None:
+    """Windows of 5 minutes with 100 rows each; what is shifted is shifted by 0.3 deviations for an hour and a half."""
+    send(bench.engine, predictions(NOW - 120 * MINUTE, 1800, 600))
+    send(bench.engine, predictions(NOW - 90 * MINUTE, 5400, 1800, income=0.3, seed=1))
+
+    bench.run(NOW + timedelta(seconds=6))
+
+    found = {p.feature: p for p in bench.points("drift_cusum")}
+    assert {name: p.verdict for name, p in found.items()} == {
+        "income": Verdict.DRIFT,
+        "age": Verdict.OK,
+        "region": Verdict.OK,
+    }
+    income = found["income"]
+    assert (income.n_reference, income.n_current) == (5000, 2400)
+    assert (income.value or 0) > (income.threshold or 0) > 5
+    assert income.basis.startswith("no-drift quantile, higher since 2026-")
+    assert {p.verdict for p in bench.points("drift_rank_shift")} == {Verdict.OK}
+    assert [p.verdict for p in bench.points("drift_share")] == [Verdict.DRIFT]
+
+
 def test_everything_that_a_window_of_traffic_gives_is_written_once(bench: Bench) -> None:
     send(bench.engine, predictions(NOW - 5 * MINUTE, 300, 600))
 
@@ -127,6 +148,7 @@ def test_everything_that_a_window_of_traffic_gives_is_written_once(bench: Bench)
         "drift_missing": 3,
         "drift_unseen": 1,
         "drift_out_of_range": 2,
+        "drift_cusum": 3,
         "drift_mean_shift": 2,
         "drift_wasserstein": 2,
         "drift_chi2": 1,
