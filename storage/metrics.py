@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, Row, RowMapping, func, select
 
 from storage.dialects import upsert
 from storage.records import MetricPoint, Verdict
@@ -78,6 +78,24 @@ def read_points(
     return [_point(row) for row in reversed(c.execute(query).mappings().all())]
 
 
+def page_of_points(
+    c: Connection, *, names: Collection[str], start: datetime, end: datetime, limit: int
+) -> tuple[list[MetricPoint], datetime | None]:
+    """The first points of these metrics with ``start <= at < end``, by time: about ``limit``, and never a part of one time.
+
+    Returns, too, where the next page starts; None after the last one. The points have what rules judge, and nothing else.
+    """
+    query = select(*_JUDGED).where(metrics.c.name.in_(list(names)), metrics.c.at >= start, metrics.c.at < end)
+    while True:
+        rows = c.execute(query.order_by(metrics.c.at).limit(limit)).all()
+        if len(rows) < limit:
+            return [_judged(row) for row in rows], None
+        last = rows[-1].at
+        if rows[0].at < last:
+            return [_judged(row) for row in rows if row.at < last], last
+        limit *= 4  # more series than that have a point at one time
+
+
 def points_at(
     c: Connection, times: Collection[datetime], *, names: Collection[str], model: str, version: str, role: str, window_seconds: int
 ) -> list[MetricPoint]:
@@ -107,6 +125,19 @@ def newest_by_window(c: Connection, name: str) -> dict[int, datetime]:
         found[length] = c.scalars(newest.where(metrics.c.window_seconds == length)).one()
         length = c.scalar(longer.where(metrics.c.window_seconds > length))
     return found
+
+
+_JUDGED_FIELDS = (
+    *("at", "name", "value", "model", "version", "role", "segment", "feature"),
+    *("window_seconds", "n_current", "threshold", "verdict"),
+)
+_JUDGED = tuple(metrics.c[name] for name in _JUDGED_FIELDS)
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
+
+
+def _judged(row: Row[Any]) -> MetricPoint:
+    *values, verdict = row
+    return MetricPoint(**dict(zip(_JUDGED_FIELDS, values, strict=False)), verdict=_VERDICTS[verdict])
 
 
 def _row(point: MetricPoint) -> dict[str, Any]:
