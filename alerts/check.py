@@ -129,7 +129,7 @@ def sample_alert(rule: Rule) -> AlertRow:
         threshold=bound,
         window_seconds=int((rule.window or timedelta(hours=1)).total_seconds()),
         n_current=max(rule.min_samples or 0, 1000),
-        reason=f"the value is {rule.when}",
+        reason="the query gives this series" if rule.when is PRESENT else f"the value is {rule.when}",
         pending_at=at - rule.hold,
         fired_at=at,
     )
@@ -143,7 +143,7 @@ def _sample(rule: Rule, key: str) -> str:
 
 
 def _condition(rule: Rule) -> str:
-    parts = [describe(rule)]
+    parts = [" ".join(describe(rule).split())]
     if rule.window:
         parts.append(f"over {format_duration(rule.window)}")
     parts.append(f"for {format_duration(rule.hold)}")

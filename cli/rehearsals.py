@@ -184,3 +184,32 @@ def _print_loads(found: Replay, in_force: Replay | None) -> None:
     headers = ["receiver", "messages a week", "pages a week"]
     headers += ["in force: messages a week", "in force: pages a week"] if in_force else []
     print_table(headers, rows, empty="There is no receiver.")
+
+
+# ---------------------------------------------------------------------------------------------- import
+
+
+@app.command("import", epilog="Example: modelwatch alerts import prometheus_rules.yml --alertmanager alertmanager.yml -o rules.yml")
+def import_(
+    files: Annotated[list[Path], typer.Argument(metavar="PROMETHEUS_RULES…", help="Files of alerting rules of Prometheus.")],
+    alertmanager: Annotated[Path | None, typer.Option(help="The configuration of Alertmanager, for routes and receivers.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this new file instead of standard output.")
+    ] = None,
+) -> None:
+    """Make a rules file of rules of Prometheus and routes of Alertmanager; standard error says what does not carry over."""
+    from alerts.imports.files import import_files
+
+    made = import_files(files, alertmanager)
+    if output is None:
+        print(made.text, end="")
+    else:
+        try:
+            with output.open("x", encoding="utf-8") as file:
+                file.write(made.text)
+        except OSError as error:
+            raise UsageProblem(f"{output} cannot be written ({error.strerror}).") from error
+    for note in made.notes:
+        say(note)
+    if output is not None:
+        say(f"{made.rules} rules are in {output}; `modelwatch alerts check {output}` shows them.")
