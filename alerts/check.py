@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alerts.annotations import render_annotations
+from alerts.conditions import PRESENT
 from alerts.messages import message_for
 from alerts.receivers import Receiver
 from alerts.renderings import headline
@@ -19,7 +20,7 @@ from alerts.route_reports import RouteReport, routes_of
 from alerts.routes import Recipient, recipients
 from alerts.routing import Routing
 from alerts.rule_files import read_rules
-from alerts.rules import PRESENT, Rule, RulesError, RuleSet, describe
+from alerts.rules import Rule, RulesError, RuleSet, describe
 from alerts.settings import AlertsSettings, channel_warnings, default_receiver
 from alerts.wording import SEGMENTED, labels_of
 from alerts.yaml_types import WHERE_KEYS

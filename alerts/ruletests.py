@@ -154,6 +154,7 @@ def _stops(test: RuleTestText) -> list[tuple[timedelta, list[AlertsAtText]]]:
 
 
 def _points(series: SeriesText, test: RuleTestText) -> Iterable[MetricPoint]:
+    labels: Mapping[str, Any] = series.labels
     for number, value in enumerate(parse_values(series.values)):
         if value is not None:
             yield MetricPoint(
@@ -164,7 +165,7 @@ def _points(series: SeriesText, test: RuleTestText) -> Iterable[MetricPoint]:
                 n_current=series.n,
                 threshold=None if series.threshold is None else float(series.threshold),
                 verdict=Verdict.OK,
-                **series.labels,
+                **labels,
             )
 
 

@@ -136,8 +136,9 @@ _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 
 def _judged(row: Row[Any]) -> MetricPoint:
-    *values, verdict = row
-    return MetricPoint(**dict(zip(_JUDGED_FIELDS, values, strict=False)), verdict=_VERDICTS[verdict])
+    values: dict[str, Any] = dict(zip(_JUDGED_FIELDS, row, strict=True))
+    values["verdict"] = _VERDICTS[values["verdict"]]
+    return MetricPoint(**values)
 
 
 def _row(point: MetricPoint) -> dict[str, Any]:

@@ -108,10 +108,10 @@ def test_replay_says_what_would_have_been_told_and_tells_nobody(on_database: Run
     ]
     assert [load["messages"] for load in found["receivers"]] == [2, 2]
     assert found["in_force"]["source"].endswith("rules.yml")
-    assert "Drift: churn version 1, age" in shown.out or "Drift: churn, version 1, age" in shown.out
+    assert "Drift: churn, version 1, age" in shown.out
     assert "nobody had silenced" in shown.err
     with reading(engine) as c:
-        assert not counts(c)
+        assert not any(counts(c).values())
 
 
 def test_replay_from_the_future_is_refused(run_command: Run, rules: Path) -> None:

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.check import check_rules
+from alerts.conditions import PRESENT
 from alerts.imports.files import Imported, import_files
 from alerts.imports.go_templates import translate
 from alerts.imports.notes import ImportProblem
 from alerts.imports.patterns import NoPattern, parse_matcher, patterns_of, regex_patterns, split_matchers
 from alerts.imports.prometheus_rules import split_comparison
-from alerts.rules import PRESENT, RuleSet, parse_rules
+from alerts.rules import RuleSet, parse_rules
 from storage.matchers import Matchers
 
 DATA = Path(__file__).parents[2] / "data" / "prometheus"
@@ -226,7 +227,6 @@ EXPRESSIONS = [
     "x(y|)z",
     "^a$",
     "(a|b)(c|d)",
-    "(?:a|b)+?",
 ]
 
 
@@ -245,10 +245,9 @@ def test_patterns_match_what_the_expression_matches(expression: str, value: str)
 @pytest.mark.parametrize(
     ("how", "value"),
     [
-        *[
-            ("=~", text)
-            for text in ("[0-9]+", r"\d", "a+", "a{2}", "(?i)a", "(a", "a)", "[a-c]", r"a\*", "[]", "a$b", "*", "!a", r"\\")
-        ][:13],
+        *[("=~", text) for text in ("[0-9]+", r"\d", "a+", "a{2}", "(?i)a", "(a", "a)", "[a-c]", r"a\*", "[]", "a$b", "*", "!a")][
+            :13
+        ],
         ("!~", "a|b"),
         ("=", "a*"),
         ("!=", "!a"),

@@ -41,10 +41,16 @@ def stored(points: Iterable[MetricPoint]) -> Pages:
     return pages
 
 
-def played(points: Iterable[MetricPoint], text: str = RULES, hours: float = 24, **more: timedelta) -> Replay:
+def played(points: Iterable[MetricPoint], text: str = RULES, hours: float = 24, warm_up: timedelta = timedelta(0)) -> Replay:
     end = START + timedelta(hours=hours)
     return replay(
-        parse_rules(text, "rules.yml"), stored(points), start=START, end=end, freshness=Freshness(), fallback=FALLBACK, **more
+        parse_rules(text, "rules.yml"),
+        stored(points),
+        start=START,
+        end=end,
+        freshness=Freshness(),
+        fallback=FALLBACK,
+        warm_up=warm_up,
     )
 
 

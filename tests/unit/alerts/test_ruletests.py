@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,19 @@ def test_shipped_tests_cover_rules_of_every_kind_and_fail_with_other_rules(tmp_p
 
     assert not report.ok
     assert "expected, not found: firing FeatureDrift{feature=age, model=churn, severity=warning, version=1}" in report.text()
+
+
+def test_example_of_the_documents_holds(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "rules.md").read_text(encoding="utf-8")
+    example = {
+        name: text.partition("```yaml\n")[2].partition("```")[0]
+        for name, text in re.findall(r"^## (.+)\n((?:(?!^## ).*\n)+)", page, re.M)
+    }
+
+    report = run(tmp_path, example["Testing rules"], example["An example"])
+
+    assert report.ok, report.text()
+    assert [test.name for test in report.tests] == ["a feature that drifts is told after ten minutes"]
 
 
 @pytest.mark.parametrize(
