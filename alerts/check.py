@@ -1,4 +1,7 @@
-"""Reads rules files as the service would, and tries every text on sample data: what `modelwatch alerts check` reports."""
+"""Reads rules files as the service would, tries every text on sample data and follows it through the routes.
+
+This is what `modelwatch alerts check` reports.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,13 @@ from alerts.conditions import PRESENT
 from alerts.messages import message_for
 from alerts.receivers import Receiver
 from alerts.renderings import headline
+from alerts.route_reports import RouteReport, routes_of
 from alerts.routes import Recipient, recipients
+from alerts.routing import Routing
 from alerts.rule_files import read_rules
 from alerts.rule_words import describe
 from alerts.rules import Rule, RulesError, RuleSet
+from alerts.settings import AlertsSettings, channel_warnings, default_receiver
 from alerts.wording import SEGMENTED, labels_of
 from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
@@ -28,7 +34,7 @@ _NOBODY = Receiver(name="default")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleReport:
-    """One rule: what it says, and the message that it would send."""
+    """One rule: what it says, the message that it would send, and the routes that this message takes."""
 
     group: str
     name: str
@@ -36,6 +42,7 @@ class RuleReport:
     headline: str
     summary: str
     problems: tuple[str, ...]
+    routes: tuple[RouteReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,27 +74,32 @@ class CheckReport:
         return "\n".join(line for file in self.files for line in _lines(file))
 
 
-def check_rules(paths: Iterable[Path]) -> CheckReport:
-    """A report on every file; a file that cannot be read is a problem of it, not an exception."""
-    return CheckReport(files=tuple(_check(path) for path in paths))
+def check_rules(paths: Iterable[Path], settings: AlertsSettings | None = None) -> CheckReport:
+    """A report on every file; a file that cannot be read is a problem of it, not an exception.
+
+    With ``settings``, what the receivers ask of channels and the settings do not give is a warning.
+    """
+    return CheckReport(files=tuple(_check(path, settings) for path in paths))
 
 
-def _check(path: Path) -> FileReport:
+def _check(path: Path, settings: AlertsSettings | None) -> FileReport:
     try:
         rules = read_rules(path)
     except RulesError as error:
         return FileReport(path=str(path), problems=error.problems)
-    reports = tuple(_report(rule) for rule in rules.rules)
+    fallback = default_receiver(settings) if settings else _NOBODY
+    routing = rules.routing.with_fallback(fallback)
+    reports = tuple(_report(rule, routing) for rule in rules.rules)
     return FileReport(
         path=str(path),
         rules=reports,
-        told=_told(rules),
+        told=_told(rules, fallback),
         problems=tuple(problem for report in reports for problem in report.problems),
-        warnings=rules.warnings,
+        warnings=(*rules.warnings, *(channel_warnings(settings, routing.receivers) if settings else ())),
     )
 
 
-def _report(rule: Rule) -> RuleReport:
+def _report(rule: Rule, routing: Routing) -> RuleReport:
     alert = sample_alert(rule)
     message, _ = message_for(alert, rule, dashboard="http://127.0.0.1:8501", now=alert.fired_at or datetime.now(UTC))
     problems = render_annotations(rule, alert).problems
@@ -98,6 +110,7 @@ def _report(rule: Rule) -> RuleReport:
         headline=headline(message),
         summary=message.summary,
         problems=tuple(f'group "{rule.group}": {problem}' for problem in problems),
+        routes=routes_of(alert, routing),
     )
 
 
@@ -118,7 +131,7 @@ def sample_alert(rule: Rule) -> AlertRow:
         threshold=bound,
         window_seconds=int((rule.window or timedelta(hours=1)).total_seconds()),
         n_current=max(rule.min_samples or 0, 1000),
-        reason="the reason stands here",
+        reason="the query gives this series" if rule.when is PRESENT else f"the value is {rule.when}",
         pending_at=at - rule.hold,
         fired_at=at,
     )
@@ -132,7 +145,7 @@ def _sample(rule: Rule, key: str) -> str:
 
 
 def _condition(rule: Rule) -> str:
-    parts = [describe(rule)]
+    parts = [" ".join(describe(rule).split())]
     if rule.window:
         parts.append(f"over {format_duration(rule.window)}")
     parts.append(f"for {format_duration(rule.hold)}")
@@ -143,8 +156,8 @@ def _condition(rule: Rule) -> str:
     return ", ".join(parts)
 
 
-def _told(rules: RuleSet) -> tuple[str, ...]:
-    found = recipients(rules, _NOBODY)
+def _told(rules: RuleSet, fallback: Receiver) -> tuple[str, ...]:
+    found = recipients(rules, fallback)
     if not found:
         return ("whoever MODELWATCH_SLACK_… and MODELWATCH_SMTP_TO name",)
     return tuple(_recipient(recipient) for recipient in found)
@@ -163,4 +176,7 @@ def _lines(file: FileReport) -> list[str]:
     lines.append(f"{file.path}: {len(file.rules)} rules; told: {'; '.join(file.told)}")
     for rule in file.rules:
         lines += [f"  {rule.name}: {rule.condition}", f"    {rule.headline}", f"    {rule.summary}"]
+        for route in rule.routes:
+            way, when = route.lines()
+            lines += [f"    -> {way}", f"       {when}"]
     return lines

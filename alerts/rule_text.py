@@ -130,6 +130,17 @@ _UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _uni
 
 def read_text(text: str) -> tuple[FileText | None, list[str]]:
     """The file's content, or None and the problems with it, each a sentence that says where it is."""
+    content, problems = read_mapping(text, begin="groups:")
+    if content is None:
+        return None, problems
+    try:
+        return FileText.model_validate(content), []
+    except ValidationError as error:
+        return None, [_explain(problem, content) for problem in error.errors()]
+
+
+def read_mapping(text: str, *, begin: str) -> tuple[dict[str, Any] | None, list[str]]:
+    """The mapping that a YAML file is, or None and what is wrong; ``begin`` is what its author may begin with."""
     try:
         content = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506  a SafeLoader
     except yaml.YAMLError as error:
@@ -139,11 +150,8 @@ def read_text(text: str) -> tuple[FileText | None, list[str]]:
     if content is None:
         content = {}
     if not isinstance(content, dict):
-        return None, ["it is not a mapping; begin with `groups:`"]
-    try:
-        return FileText.model_validate(content), []
-    except ValidationError as error:
-        return None, [_explain(problem, content) for problem in error.errors()]
+        return None, [f"it is not a mapping; begin with `{begin}`"]
+    return content, []
 
 
 def _explain_yaml(error: yaml.YAMLError) -> str:

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cli import incidents
+from cli import incidents, rehearsals
 from cli.errors import CommandError
 from cli.output import label_text, print_json, print_table, say
 from cli.session import load_settings, read_database
 
 app = typer.Typer(help="Rules, channels and alerts.", no_args_is_help=True, rich_markup_mode=None)
-app.registered_commands += incidents.app.registered_commands
+app.registered_commands += [*incidents.app.registered_commands, *rehearsals.app.registered_commands]
 
 
 @app.command(epilog="Example: modelwatch alerts check rules.yml")
@@ -21,10 +21,11 @@ def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Rules files.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Read rules files as the alerts service would, and show what each rule would say; exit 1 if there is a mistake."""
+    """Read rules files as the alerts service would, and show what each rule would say, and to whom; exit 1 if there is a mistake."""
     from alerts.check import check_rules
+    from alerts.settings import AlertsSettings
 
-    report = check_rules(files)
+    report = check_rules(files, load_settings(AlertsSettings))
     if json:
         print_json(report.to_json())
     else:

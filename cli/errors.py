@@ -33,6 +33,8 @@ EXIT_CODES = {
     "storage.retention.RetentionBusy": EXIT_PROBLEM,
     "inference.registration.RegistrationError": EXIT_PROBLEM,
     "alerts.rules.RulesError": EXIT_USAGE,
+    "alerts.ruletest_text.RuleTestsError": EXIT_USAGE,
+    "alerts.imports.notes.ImportProblem": EXIT_PROBLEM,
 }
 """By name, so that telling an error costs no import of the package that raises it."""
 

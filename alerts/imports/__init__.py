@@ -1,0 +1,1 @@
+"""Takes over rules of Prometheus and routes of Alertmanager."""
