@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 from alerts.calendars import open_windows
 from alerts.freshness import Freshness
-from alerts.incidents import FIRING, Notice, Situation, plan
+from alerts.grouping import FIRING
+from alerts.incidents import Notice, Situation, plan
 from alerts.inhibition import inhibited
 from alerts.lifecycle import LIVE, OPEN, Transition, next_state
 from alerts.messages import Kind
