@@ -24,6 +24,7 @@ from alerts.retries import RetryDecision, Step, decide
 from alerts.routes import Recipient, outbox_item, outbox_key
 from storage import outbox
 from storage.engine import reading, writing
+from storage.failpoints import reach
 from storage.records import OutboxItem, OutboxStatus
 
 CLAIM_TIME = timedelta(seconds=60)
@@ -115,15 +116,18 @@ class Delivery:
         claimed, letter = self._claim()
         if letter is None:
             return claimed
+        reach("claimed")
         try:
             self._wait_for_turn(letter.item)
             delivered = self._send(letter)
         except NotDelivered as error:
             self._not_delivered(letter, error)
         else:
+            reach("sent")
             self._unmarked[letter.item.id] = delivered, letter.merged
             self._report(letter, delivered)
             self._mark_sent()
+            reach("marked")
         return True
 
     # ------------------------------------------------------------------------------------------ claim

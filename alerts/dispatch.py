@@ -30,6 +30,7 @@ from alerts.silencing import silenced
 from alerts.sources import Sources as Askable
 from alerts.titles import worst_first
 from storage import alerts, deployments, incidents, outbox, silences
+from storage.failpoints import reach
 from storage.records import AlertEvent, AlertRow, Incident, OutboxItem, Silence
 
 Evidence = Callable[[Connection, Sequence[AlertRow], datetime], Card | None]
@@ -90,6 +91,7 @@ def dispatch(c: Connection, desk: Desk, now: datetime) -> Dispatched:
     for incident in stored:
         clerk.tell_acknowledgement(incident)
     _mark(c, situation, found, stored, in_force)
+    reach("dispatched")
     return Dispatched(looked=True, messages=clerk.messages, problems=tuple(dict.fromkeys(clerk.problems)))
 
 

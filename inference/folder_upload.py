@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from inference import log_record, spool_folder
-from inference.failpoints import reach
+from storage.failpoints import reach
 from inference.log_record import BadRecord, LogRecord
 from inference.segments import Frame
 from inference.spool_reader import READ_BYTES, WRITER_CHECK_SECONDS, Batch, Position, SpoolReader, quarantine_folder

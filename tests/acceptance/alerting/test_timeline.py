@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -368,7 +367,7 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory, sqlite_template: bytes) -> Iterator[Played]:
+def played(tmp_path_factory: pytest.TempPathFactory, sqlite_template: bytes) -> Played:
     """All timelines, each on a process and a database of its own, at the same time."""
     RESTARTED.clear()
     found = Played(failures={}, rest={}, exits={}, logs={})
@@ -378,7 +377,7 @@ def played(tmp_path_factory: pytest.TempPathFactory, sqlite_template: bytes) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    yield found
+    return found
 
 
 def _timeline(name: str, folder: Path, template: bytes, found: Played) -> None:
