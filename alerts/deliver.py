@@ -105,6 +105,7 @@ class Delivery:
         self._pace = Pace()
         self._unmarked: dict[int, tuple[Delivered, tuple[int, ...]]] = {}
         self._holds: dict[tuple[str, str], tuple[datetime, str]] = {}
+        self._looked_at: datetime | None = None
 
     def use(self, channels: Mapping[str, Channel]) -> None:
         """Other channels from now on: the rules name other receivers."""
@@ -141,6 +142,10 @@ class Delivery:
             return False, None
         with writing(self._engine) as c:
             now = self._clock()
+            if self._looked_at is None or now < self._looked_at:  # the clock was put back, or may have been before this process
+                self._holds.clear()
+                outbox.bring_back(c, now)
+            self._looked_at = now
             for item in outbox.claim_due(
                 c, owner=self._owner, now=now, hold=CLAIM_TIME, limit=1, only=self._lane.only, but=self._lane.but
             ):

@@ -77,6 +77,7 @@ class Plan:
 
 def plan(situation: Situation) -> Plan:
     """What becomes of every incident now, the open ones first, and which are new."""
+    situation = replace(situation, incidents=[_not_ahead(incident, situation.now) for incident in situation.incidents])
     windows = open_windows(situation.routing, situation.now)
     places = _moved_in(_places(situation), situation.incidents)
     open_keys = {incident.key for incident in situation.incidents}
@@ -94,6 +95,13 @@ def plan(situation: Situation) -> Plan:
             incident = _opened(key, place, situation)
             steps.append(_advance(incident, place.route, _standing(incident, place, None, situation), situation))
     return Plan(steps=tuple(steps), suppressed=_suppressed(situation, places, mutes))
+
+
+def _not_ahead(incident: Incident, now: datetime) -> Incident:
+    """The incident with no time later than now: a clock that was put back must not stop its timers until it has caught up."""
+    if max(incident.opened_at, incident.told_at or now) <= now:
+        return incident
+    return replace(incident, opened_at=min(incident.opened_at, now), told_at=incident.told_at and min(incident.told_at, now))
 
 
 # ---------------------------------------------------------------------------------------------- which incident
@@ -312,6 +320,8 @@ def _escalated(step: Step, route: Route, standing: _Standing, situation: Situati
     audible = standing.audible or bool(step.notices and standing.new)
     after = replace(standing, new=(), still=still, ended=(), audible=audible)
     since = situation.now if step.lifted else situation.unacked_since.get(incident.id, incident.opened_at)
+    if since > situation.now:
+        since = incident.told_at or situation.now  # the clock was put back since
     waiting = route.escalate[incident.escalated :] if audible and incident.acked_at is None else ()
     due = [one for one in waiting if since + one.after <= situation.now]
     notices = step.notices
@@ -333,7 +343,8 @@ def _change_due(incident: Incident, route: Route, standing: _Standing, situation
     """When a change is told: ``group_interval`` after the last message; a new alert also waits for others of its kind."""
     clock = (incident.told_at or incident.opened_at) + route.group_interval
     began = [situation.alerts[one].fired_at or situation.now for one in standing.new]
-    moments = [max(clock, min(began) + route.group_wait)] if began else []
+    waits = [max(clock, at + route.group_wait) if at <= situation.now else clock for at in began]  # one that is ahead waits no more
+    moments = [min(waits)] if waits else []
     return min([*moments, *([clock] if standing.ended else [])], default=None)
 
 

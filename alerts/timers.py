@@ -1,4 +1,5 @@
-"""Looks, between evaluations, whether incidents have to be brought up to date: something is due, or something else changed.
+"""Looks, between evaluations, whether incidents have to be brought up to date: something is due, something else
+changed, or the clock was put back.
 
 That costs four small queries. What was seen last is remembered; a process that has seen nothing yet looks once.
 """
@@ -33,12 +34,15 @@ class Timers:
     """Remembers what was seen last."""
 
     _seen: _Seen | None = None
+    _looked_at: datetime | None = None
 
     def tend(self, engine: Engine, desk: Desk, *, owner: str, now: datetime) -> Dispatched | None:
         """Brings incidents up to date if need be; None where another engine holds the lease. Raises DatabaseUnavailable."""
         with reading(engine) as c:
             due, seen = _look(c, desk.routing, now)
-        if not due and seen == self._seen:
+        put_back = self._looked_at is not None and now < self._looked_at
+        self._looked_at = now
+        if not due and seen == self._seen and not put_back:
             return Dispatched()
         with writing(engine) as c:
             if leases.acquire(c, LEASE, owner, ttl=LEASE_TIME, now=now) is None:

@@ -16,6 +16,8 @@ from storage.rows import columns_of
 from storage.schema import leases
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_AHEAD = timedelta(minutes=5)
+"""Clocks of other machines may be ahead of this one's; a lease that lasts for longer was taken before the clock was put back."""
 
 
 def acquire(c: Connection, name: str, owner: str, *, ttl: timedelta, now: datetime) -> Lease | None:
@@ -32,7 +34,7 @@ def acquire(c: Connection, name: str, owner: str, *, ttl: timedelta, now: dateti
             "epoch": case((leases.c.owner == new.owner, leases.c.epoch), else_=leases.c.epoch + 1),
             "expires_at": new.expires_at,
         },
-        where=or_(leases.c.owner == new.owner, leases.c.expires_at <= now),
+        where=or_(leases.c.owner == new.owner, leases.c.expires_at <= now, leases.c.expires_at > now + ttl + _AHEAD),
     )
     row = c.execute(statement.returning(*columns_of(leases, Lease))).mappings().one_or_none()
     return None if row is None else Lease(**row)

@@ -33,16 +33,19 @@ def latest_points(
     *,
     window_seconds: int | None = None,
     since: datetime,
+    until: datetime | None = None,
     sufficient: bool = False,
     least_n: int | None = None,
 ) -> list[MetricPoint]:
-    """The newest point, not older than ``since``, of each series of the metric.
+    """The newest point, not older than ``since`` and not later than ``until``, of each series of the metric.
 
     Only points that rest on enough data count, where ``sufficient`` (the verdict is not insufficient data) or ``least_n``
     (``n_current``) asks for it.
     """
     newest_first = func.row_number().over(partition_by=[metrics.c[column] for column in SERIES], order_by=metrics.c.at.desc())
     found = select(*_COLUMNS, newest_first.label("place")).where(metrics.c.name == name, metrics.c.at >= since)
+    if until is not None:
+        found = found.where(metrics.c.at <= until)
     if window_seconds is not None:
         found = found.where(metrics.c.window_seconds == window_seconds)
     if sufficient:

@@ -64,6 +64,15 @@ def claim_due(
     return sorted(items, key=lambda item: (item.next_attempt_at, item.id))
 
 
+def bring_back(c: Connection, now: datetime, *, ahead: timedelta = timedelta(minutes=5)) -> None:
+    """Makes messages due that were written later than now: the clock was put back since. A claim of that time runs out."""
+    late = now + ahead
+    written = (outbox.c.status == OutboxStatus.WAITING.value, outbox.c.created_at > late)
+    c.execute(update(outbox).where(*written).values(created_at=now, next_attempt_at=now))
+    claimed = (outbox.c.status == OutboxStatus.WAITING.value, outbox.c.claimed_until > late)
+    c.execute(update(outbox).where(*claimed).values(**_FREE))
+
+
 def claim_held(
     c: Connection, channel: str, receiver: str, *, owner: str, now: datetime, hold: timedelta, limit: int
 ) -> list[OutboxItem]:
