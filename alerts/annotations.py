@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
 
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2 import Template, TemplateError
 
 from alerts.rules import Rule
+from alerts.sandbox import BoundedSandbox, written
 from alerts.wording import Unit, format_value
 from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
@@ -42,7 +42,7 @@ def render_annotations(rule: Rule, alert: AlertRow) -> Annotations:
     texts, problems = {}, []
     for name, source in rule.annotations.items():
         try:
-            texts[name] = _compiled(source).render(template_values(rule, alert))[:LONGEST_ANNOTATION]
+            texts[name] = written(_compiled(source).generate(template_values(rule, alert)), LONGEST_ANNOTATION)
         except Exception as error:  # noqa: BLE001  whatever a template does, its alert must go out
             problems.append(f'rule "{rule.name}": annotations: {name}: {_first_line(error)}')
     return Annotations(texts=texts, problems=tuple(problems))
@@ -77,9 +77,8 @@ def _readable(value: float | None, unit: Unit) -> Readable:
 
 
 @cache
-def _sandbox() -> SandboxedEnvironment:
-    # The texts are plain: each channel escapes the whole message for itself.
-    return SandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
+def _sandbox() -> BoundedSandbox:
+    return BoundedSandbox()
 
 
 @cache
