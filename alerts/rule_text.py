@@ -138,12 +138,22 @@ def read_text(text: str) -> tuple[FileText | None, list[str]]:
         return None, [f"it cannot be read as YAML ({error})"]
     if content is None:
         content = {}
+    if _holds_unstorable(content):
+        return None, ["a text in it cannot be stored: it holds NUL, or half of a character (\\ud800 to \\udfff)"]
     if not isinstance(content, dict):
         return None, ["it is not a mapping; begin with `groups:`"]
     try:
         return FileText.model_validate(content), []
     except ValidationError as error:
         return None, [_explain(problem, content) for problem in error.errors()]
+
+
+def _holds_unstorable(content: Any) -> bool:
+    if isinstance(content, dict):
+        return any(_holds_unstorable(one) for pair in content.items() for one in pair)
+    if isinstance(content, list):
+        return any(map(_holds_unstorable, content))
+    return isinstance(content, str) and ("\0" in content or any("\ud800" <= one <= "\udfff" for one in content))
 
 
 def _explain_yaml(error: yaml.YAMLError) -> str:
