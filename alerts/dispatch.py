@@ -36,6 +36,9 @@ from storage.records import AlertEvent, AlertRow, Incident, OutboxItem, Silence
 Evidence = Callable[[Connection, Sequence[AlertRow], datetime], Card | None]
 """What fills the cause card of a message: given its firing alerts, the worst first. A fault in it costs the card, not the message."""
 
+MOST_CARDS = 100
+"""Messages of one dispatch that get a cause card: a flood must not keep the next evaluation waiting."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -126,6 +129,7 @@ class _Clerk:
     desk: Desk
     sources: Sources
     messages: int = 0
+    cards: int = 0
     problems: list[str] = field(default_factory=list)
 
     def carry_out(self, step: Step, before: Incident | None) -> Incident:
@@ -172,8 +176,9 @@ class _Clerk:
 
     def _card(self, notice: Notice) -> Card | None:
         firing = [self.sources.alerts[one] for one in (*notice.new, *notice.still) if one in self.sources.alerts]
-        if self.desk.evidence is None or not firing or notice.kind is Kind.ACKNOWLEDGED:
+        if self.desk.evidence is None or not firing or notice.kind is Kind.ACKNOWLEDGED or self.cards >= MOST_CARDS:
             return None
+        self.cards += 1
         try:
             with self.c.begin_nested():  # PostgreSQL gives up a whole transaction for one failed statement
                 return self.desk.evidence(self.c, worst_first(firing)[:MOST_LINES], self.sources.now)
