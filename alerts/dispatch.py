@@ -140,8 +140,10 @@ class _Clerk:
             incident = incidents.save(self.c, incident)
         if step.lifted and before is not None:
             incidents.record_lift(self.c, before, now=self.sources.now)
+        begun = before is not None and bool(before.number)
         for notice in step.notices:
-            self._tell(incident, notice)
+            self._tell(incident, notice, begun=begun)
+            begun = True
         return incident
 
     def tell_acknowledgement(self, incident: Incident) -> None:
@@ -152,9 +154,13 @@ class _Clerk:
         notice = Notice(kind=Kind.ACKNOWLEDGED, number=incident.number, recipients=tuple(incident.recipients), still=firing)
         self._tell(incident, notice, key=f"incident:{incident.id}:acknowledged {incident.acked_at.isoformat()}")
 
-    def _tell(self, incident: Incident, notice: Notice, key: str = "") -> None:
-        """The notice to each recipient through each of its channels; with ``key`` only to those that have not got it before."""
-        earlier = {(item.receiver, item.channel): item for item in incidents.first_messages(self.c, incident.id)}
+    def _tell(self, incident: Incident, notice: Notice, key: str = "", *, begun: bool = True) -> None:
+        """The notice to each recipient through each of its channels; with ``key`` only to those that have not got it before.
+
+        ``begun``: whether there are messages of the incident that this one continues.
+        """
+        first = incidents.first_messages(self.c, incident.id) if begun else []
+        earlier = {(item.receiver, item.channel): item for item in first}
         made: dict[bool, Message] = {}
         for name in notice.recipients:
             receiver = self.desk.routing.receiver(name)
@@ -164,8 +170,8 @@ class _Clerk:
                     continue
                 if ends not in made:
                     made[ends] = self._message(incident, notice, ends=ends)
-                first = earlier.get((name, recipient.channel))
-                message = replace(made[ends], answers=_message_key(first) if first else "", key=key or made[ends].key)
+                answered = earlier.get((name, recipient.channel))
+                message = replace(made[ends], answers=_message_key(answered) if answered else "", key=key or made[ends].key)
                 item = outbox_item(message, recipient, self.sources.now, incident_id=incident.id)
                 self.messages += outbox.enqueue(self.c, item)
 

@@ -16,7 +16,7 @@ from alerts.routes import Recipient, outbox_item
 from alerts.rules import parse_rules
 from storage import metrics, outbox
 from storage.engine import writing
-from storage.records import AlertRow, MetricPoint, OutboxStatus
+from storage.records import AlertRow, MetricPoint, OutboxItem, OutboxStatus
 from tests.fakes import Answer, FakeSlack
 from tests.integration.alerts.stage import RULES, Stage
 
@@ -133,6 +133,6 @@ def enqueue(stage: Stage, number: int, kind: Kind) -> None:
     stage.wait(timedelta(seconds=1).total_seconds())
 
 
-def stage_items(stage: Stage) -> list[outbox.OutboxItem]:
+def stage_items(stage: Stage) -> list[OutboxItem]:
     with writing(stage.engine) as c:
         return outbox.list_items(c, limit=10_000)

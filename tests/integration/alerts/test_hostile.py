@@ -109,7 +109,8 @@ def test_mail_has_no_header_and_no_markup_of_others(name: str, number: int) -> N
     assert mail["Bcc"] is None
     assert mail["To"] == "a@example.com"
     assert str(mail["Subject"]).isprintable()
-    page = mail.get_body(("html",))  # type: ignore[attr-defined]
+    page = mail.get_body(("html",))
+    assert page is not None
     text = page.get_content()
     for markup in ("<script", "<img src=x", "javascript:"):
         assert markup not in text
