@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from alerts.conditions import parse_condition
 from alerts.dispatch import Desk, dispatch
-from alerts.gathering import gather
+from alerts.gathering import AHEAD, gather
 from alerts.lifecycle import LIVE, Finding, Observation, Transition, explain, next_state
 from alerts.observations import Asked, observe
 from alerts.rules import Group, Rule, RuleSet
@@ -81,7 +81,7 @@ def resolve_orphans(engine: Engine, rules: RuleSet, desk: Desk, *, owner: str, n
 def renew(engine: Engine, *, owner: str, now: datetime) -> bool:
     """Keeps the lease, or takes one that is free. False where another engine holds it."""
     with writing(engine) as c:
-        return leases.acquire(c, LEASE, owner, ttl=LEASE_TIME, now=now) is not None
+        return leases.acquire(c, LEASE, owner, ttl=LEASE_TIME, now=now, ahead=AHEAD) is not None
 
 
 def give_up_lease(engine: Engine, *, owner: str, now: datetime) -> None:
