@@ -78,7 +78,7 @@ class BoundedSandbox(SandboxedEnvironment):
             return small(_format(left, *(right if isinstance(right, tuple) else (right,))))
         return small(super().call_binop(context, operator, left, right))
 
-    def call(self, context: Context, made: Any, /, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Context, made: Any, /, *args: Any, **kwargs: Any) -> Any:
         method = getattr(made, "__wrapped__", made)  # jinja wraps the method `format` of texts
         owner = getattr(method, "__self__", None)
         if isinstance(owner, str) and method.__name__ == "format" and _WIDE_BRACES.search(owner):
