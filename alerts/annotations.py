@@ -7,21 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
-from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateError
 
 from alerts.rules import Rule
+from alerts.sandbox import BoundedSandbox, written
 from alerts.wording import Unit, format_value
 from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
 from storage.records import AlertRow
 
 LONGEST_ANNOTATION = 2000
-LARGEST_BASE, LARGEST_EXPONENT = 1e6, 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +42,7 @@ def render_annotations(rule: Rule, alert: AlertRow) -> Annotations:
     texts, problems = {}, []
     for name, source in rule.annotations.items():
         try:
-            texts[name] = _compiled(source).render(template_values(rule, alert))[:LONGEST_ANNOTATION]
+            texts[name] = written(_compiled(source).generate(template_values(rule, alert)), LONGEST_ANNOTATION)
         except Exception as error:  # noqa: BLE001  whatever a template does, its alert must go out
             problems.append(f'rule "{rule.name}": annotations: {name}: {_first_line(error)}')
     return Annotations(texts=texts, problems=tuple(problems))
@@ -80,23 +76,9 @@ def _readable(value: float | None, unit: Unit) -> Readable:
     return number
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Templates see values and nothing behind them, change nothing, and cannot multiply a text until memory is full."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if not (isinstance(left, int | float) and isinstance(right, int | float)):
-            raise SecurityError(f"{operator} is for numbers")
-        if operator == "**" and (abs(left) > LARGEST_BASE or abs(right) > LARGEST_EXPONENT):
-            raise SecurityError("the power is too large")
-        return super().call_binop(context, operator, left, right)
-
-
 @cache
-def _sandbox() -> _Sandbox:
-    # The texts are plain: each channel escapes the whole message for itself.
-    return _Sandbox(undefined=StrictUndefined, autoescape=False)
+def _sandbox() -> BoundedSandbox:
+    return BoundedSandbox()
 
 
 @cache

@@ -24,12 +24,15 @@ from alerts.retries import RetryDecision, Step, decide
 from alerts.routes import Recipient, outbox_item, outbox_key
 from storage import outbox
 from storage.engine import reading, writing
+from storage.failpoints import reach
 from storage.records import OutboxItem, OutboxStatus
 
 CLAIM_TIME = timedelta(seconds=60)
 AFTER_PREDECESSOR = timedelta(seconds=1)
 BURST = 5
 MOST_MERGED = 500
+FLOOD = 30
+"""Messages that are due at the same receiver at once: so many nobody reads one by one, and Slack takes one per second."""
 
 _log = logging.getLogger(__name__)
 _CONFIGURE = {
@@ -104,6 +107,7 @@ class Delivery:
         self._pace = Pace()
         self._unmarked: dict[int, tuple[Delivered, tuple[int, ...]]] = {}
         self._holds: dict[tuple[str, str], tuple[datetime, str]] = {}
+        self._looked_at: datetime | None = None
 
     def use(self, channels: Mapping[str, Channel]) -> None:
         """Other channels from now on: the rules name other receivers."""
@@ -115,15 +119,18 @@ class Delivery:
         claimed, letter = self._claim()
         if letter is None:
             return claimed
+        reach("claimed")
         try:
             self._wait_for_turn(letter.item)
             delivered = self._send(letter)
         except NotDelivered as error:
             self._not_delivered(letter, error)
         else:
+            reach("sent")
             self._unmarked[letter.item.id] = delivered, letter.merged
             self._report(letter, delivered)
             self._mark_sent()
+            reach("marked")
         return True
 
     # ------------------------------------------------------------------------------------------ claim
@@ -137,6 +144,10 @@ class Delivery:
             return False, None
         with writing(self._engine) as c:
             now = self._clock()
+            if self._looked_at is None or now < self._looked_at:  # the clock was put back, or may have been before this process
+                self._holds.clear()
+                outbox.bring_back(c, now)
+            self._looked_at = now
             for item in outbox.claim_due(
                 c, owner=self._owner, now=now, hold=CLAIM_TIME, limit=1, only=self._lane.only, but=self._lane.but
             ):
@@ -170,11 +181,16 @@ class Delivery:
         return Letter(item=item, message=message, address=address, answers=first.message_id if first else None)
 
     def _with_what_piled_up(self, c: Connection, letter: Letter, now: datetime) -> Letter:
-        """One message for all that waited for the same receiver while its channel was held."""
+        """One message for all that waited for the same receiver while its channel was held, or that came in a flood."""
         item = letter.item
-        if item.last_error is None or item.channel not in FOR_PEOPLE:
+        if item.channel not in FOR_PEOPLE:
             return letter
-        others = outbox.claim_held(c, item.channel, item.receiver, owner=self._owner, now=now, hold=CLAIM_TIME, limit=MOST_MERGED)
+        flood = item.last_error is None and outbox.due_at(c, item.channel, item.receiver, now, enough=FLOOD) >= FLOOD
+        if item.last_error is None and not flood:
+            return letter
+        others = outbox.claim_held(
+            c, item.channel, item.receiver, owner=self._owner, now=now, hold=CLAIM_TIME, limit=MOST_MERGED, untried=flood
+        )
         items = sorted([item, *others], key=lambda one: one.id)
         messages = [message for one in items if (message := _read(one)) is not None]
         if len(messages) < MERGED_FROM:
@@ -215,8 +231,10 @@ class Delivery:
         """Marks what was sent. What cannot be marked now is kept, so that a database outage sends nothing twice."""
         for item_id, (delivered, merged) in list(self._unmarked.items()):
             with writing(self._engine) as c:
-                outbox.mark_sent(c, item_id, now=self._clock(), message_id=delivered.message_id)
-                outbox.mark_merged(c, merged, now=self._clock(), message_id=delivered.message_id)
+                # What continues one of several that were told together must not take the place of all of them.
+                message_id = None if merged else delivered.message_id
+                outbox.mark_sent(c, item_id, now=self._clock(), message_id=message_id)
+                outbox.mark_merged(c, merged, now=self._clock(), message_id=message_id)
             del self._unmarked[item_id]
 
     # ------------------------------------------------------------------------------------------ failures

@@ -35,7 +35,7 @@ def digest_of(messages: Sequence[Message], *, key: str, now: datetime) -> Messag
         kind=Kind.DIGEST,
         key=key,
         title=f"{len(newest)} incidents{fine}",
-        summary=f"{len(messages)} messages could not be delivered in time; this is what they said.",
+        summary=f"{len(messages)} messages came at once or could not be delivered in time; this is what they said.",
         at=now,
         severity=worst,
         lines=tuple(line for _, line in lines),

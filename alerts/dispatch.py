@@ -31,10 +31,14 @@ from alerts.silencing import silenced
 from alerts.sources import Sources as Askable
 from alerts.titles import worst_first
 from storage import alerts, deployments, incidents, outbox, silences
+from storage.failpoints import reach
 from storage.records import AlertEvent, AlertRow, Deployment, Incident, OutboxItem, Silence
 
 Evidence = Callable[[Connection, Sequence[AlertRow], datetime], Card | None]
 """What fills the cause card of a message: given its firing alerts, the worst first. A fault in it costs the card, not the message."""
+
+MOST_CARDS = 100
+"""Messages of one dispatch that get a cause card: a flood must not keep the next evaluation waiting."""
 
 _log = logging.getLogger(__name__)
 
@@ -91,6 +95,7 @@ def dispatch(c: Connection, desk: Desk, now: datetime) -> Dispatched:
     for incident in stored:
         clerk.tell_acknowledgement(incident)
     _mark(c, situation, found, stored, in_force)
+    reach("dispatched")
     return Dispatched(looked=True, messages=clerk.messages, problems=tuple(dict.fromkeys(clerk.problems)))
 
 
@@ -125,6 +130,7 @@ class _Clerk:
     desk: Desk
     sources: Sources
     messages: int = 0
+    cards: int = 0
     problems: list[str] = field(default_factory=list)
     histories: dict[str, list[Deployment]] = field(default_factory=dict)
 
@@ -164,8 +170,8 @@ class _Clerk:
                     continue
                 if ends not in made:
                     made[ends] = self._message(incident, notice, ends=ends)
-                first = earlier.get((name, recipient.channel))
-                message = replace(made[ends], answers=_message_key(first) if first else "", key=key or made[ends].key)
+                answered = earlier.get((name, recipient.channel))
+                message = replace(made[ends], answers=_message_key(answered) if answered else "", key=key or made[ends].key)
                 item = outbox_item(message, recipient, self.sources.now, incident_id=incident.id)
                 self.messages += outbox.enqueue(self.c, item)
 
@@ -176,8 +182,9 @@ class _Clerk:
 
     def _card(self, notice: Notice) -> Card | None:
         firing = [self.sources.alerts[one] for one in (*notice.new, *notice.still) if one in self.sources.alerts]
-        if self.desk.evidence is None or not firing or notice.kind is Kind.ACKNOWLEDGED:
+        if self.desk.evidence is None or not firing or notice.kind is Kind.ACKNOWLEDGED or self.cards >= MOST_CARDS:
             return None
+        self.cards += 1
         try:
             with self.c.begin_nested():  # PostgreSQL gives up a whole transaction for one failed statement
                 return self.desk.evidence(self.c, worst_first(firing)[:MOST_LINES], self.sources.now)

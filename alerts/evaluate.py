@@ -15,13 +15,14 @@ from sqlalchemy import Connection, Engine
 
 from alerts.conditions import parse_condition
 from alerts.dispatch import Desk, dispatch
-from alerts.gathering import gather
+from alerts.gathering import AHEAD, gather
 from alerts.lifecycle import LIVE, Finding, Observation, Transition, explain, next_state
 from alerts.observations import Asked, observe
 from alerts.rules import Group, Rule, RuleSet
 from storage import alerts, leases
 from storage.alert_batches import add_events, alerts_named, live_alerts, save_alerts
 from storage.engine import reading, writing
+from storage.failpoints import reach
 from storage.records import AlertEvent, AlertRow, MetricPoint
 
 LEASE = "alerts"
@@ -54,6 +55,7 @@ def evaluate_group(engine: Engine, group: Group, desk: Desk, *, owner: str, now:
     with reading(engine) as c:
         gathered = gather(c, group, desk.freshness, desk.sources, now)
         live = live_alerts(c, names)
+    reach("gathered")
     asked = replace(gathered.asked, answers=answers)
     seen = [_look(rule, gathered.points[rule.name], asked, live.get(rule.name, []), desk, now) for rule in gathered.rules]
     with writing(engine) as c:
@@ -61,7 +63,9 @@ def evaluate_group(engine: Engine, group: Group, desk: Desk, *, owner: str, now:
             return None
         known = _known(c, names, seen)
         judged = [_judge(rule, found, known, now) for rule, found in zip(group.rules, seen, strict=True)]
-        return _write(c, judged, desk, now)
+        evaluation = _write(c, judged, desk, now)
+    reach("evaluated")
+    return evaluation
 
 
 def resolve_orphans(engine: Engine, rules: RuleSet, desk: Desk, *, owner: str, now: datetime) -> Evaluation | None:
@@ -77,7 +81,7 @@ def resolve_orphans(engine: Engine, rules: RuleSet, desk: Desk, *, owner: str, n
 def renew(engine: Engine, *, owner: str, now: datetime) -> bool:
     """Keeps the lease, or takes one that is free. False where another engine holds it."""
     with writing(engine) as c:
-        return leases.acquire(c, LEASE, owner, ttl=LEASE_TIME, now=now) is not None
+        return leases.acquire(c, LEASE, owner, ttl=LEASE_TIME, now=now, ahead=AHEAD) is not None
 
 
 def give_up_lease(engine: Engine, *, owner: str, now: datetime) -> None:
@@ -135,6 +139,7 @@ def _write(c: Connection, judged: Sequence[_Judged], desk: Desk, now: datetime) 
     transitions = tuple(transition for _, transition in judgements)
     save_alerts(c, [_stored(transition) for transition in transitions])
     add_events(c, [_event(transition, rule, now) for rule, transition in judgements if transition.changed])
+    reach("alerts_saved")
     if not any(transition.fires or transition.resolves for transition in transitions):
         return Evaluation(transitions=transitions)
     return Evaluation(transitions=transitions, problems=dispatch(c, desk, now).problems)

@@ -24,7 +24,7 @@ from storage.newest_points import newest_points
 from storage.records import MetricPoint
 
 AHEAD = timedelta(minutes=5)
-"""Clocks of other machines may be ahead of this one's."""
+"""Clocks of other machines may be ahead of this one's; what is further ahead was written before the clock was put back."""
 
 
 @dataclass(slots=True)
@@ -142,16 +142,18 @@ def _since(
 
 
 def _read(c: Connection, need: _Need, since: datetime, now: datetime) -> list[MetricPoint]:
-    seconds = need.window_seconds
+    seconds, latest = need.window_seconds, now + AHEAD
     if need.against is not None:
         end = now - need.against + AHEAD
         return metrics.read_points(c, names=[need.metric], window_seconds=seconds, start=since, end=end)
     if need.least is not None:
         least = None if need.least < 0 else need.least
-        return metrics.latest_points(c, need.metric, window_seconds=seconds, since=since, sufficient=least is None, least_n=least)
+        return metrics.latest_points(
+            c, need.metric, window_seconds=seconds, since=since, until=latest, sufficient=least is None, least_n=least
+        )
     if need.metric in LABELLED:  # a day of points for each series: the index leads to the last of each
-        return metrics.latest_points(c, need.metric, window_seconds=seconds, since=since)
-    return newest_points(c, need.metric, seconds, since)
+        return metrics.latest_points(c, need.metric, window_seconds=seconds, since=since, until=latest)
+    return newest_points(c, need.metric, seconds, since, latest)
 
 
 def _joined(found: Sequence[Sequence[MetricPoint]]) -> Sequence[MetricPoint]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ from alerts.routing import Route, Routing
 from storage.matchers import labels_for_matching
 from storage.records import AlertRow, Incident
 
+LONGEST_KEY = 500
 FIRING, RESOLVED = "firing", "resolved"
 """What people heard last of an alert: the values of ``Incident.told``."""
 
@@ -35,6 +37,8 @@ def incident_key(route: Route, alert: AlertRow) -> tuple[str, dict[str, str]]:
         return f"{route.path}:{route.receiver}:{alert.fingerprint}", labels
     group = {name: labels[name] for name in route.group_by if labels.get(name)}
     named = ",".join(f"{name}={value.replace('%', '%25').replace(',', '%2C')}" for name, value in group.items())
+    if len(named) > LONGEST_KEY:  # an index of PostgreSQL takes no more than about 2,700 bytes
+        named = f"{named[:100]}…{hashlib.sha256(named.encode('utf-8', 'replace')).hexdigest()[:32]}"
     return f"{route.path}:{route.receiver}:{named}", group
 
 

@@ -18,13 +18,14 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from alerts import operations
 from alerts.channels.slack_actions import carry_out, genuine, read_form
+from alerts.http_limits import BoundedBodies, ImpatientProtocol
 from alerts.lifecycle import LIVE
 from alerts.operations import NotPossible
 from storage import actions, alerts, incidents, keys, silences
@@ -33,8 +34,17 @@ from storage.matchers import Matchers
 from storage.records import AlertRow, AlertState, Incident, Scope, Silence
 from storage.service import bound_socket, export_address
 
-LONGEST_BODY = 256 * 1024
 _ORDER = list(Scope)
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text cannot hold the character NUL")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_without_nul)]
+"""A text that every database takes."""
 
 
 class Ack(BaseModel):
@@ -42,8 +52,8 @@ class Ack(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: str = Field("", max_length=200)
-    note: str = Field("", max_length=2000)
+    by: Line = Field("", max_length=200)
+    note: Line = Field("", max_length=2000)
 
 
 class NewSilence(BaseModel):
@@ -51,10 +61,10 @@ class NewSilence(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    matchers: dict[str, str | list[str]] = Field(min_length=1)
+    matchers: dict[Line, Line | list[Line]] = Field(min_length=1)
     minutes: float = Field(gt=0, le=90 * 24 * 60)
-    comment: str = Field(min_length=1, max_length=2000)
-    by: str = Field("", max_length=200)
+    comment: Line = Field(min_length=1, max_length=2000)
+    by: Line = Field("", max_length=200)
     starts_at: datetime | None = None
 
 
@@ -63,7 +73,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: str = Field("", max_length=200)
+    by: Line = Field("", max_length=200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +101,7 @@ def make_app(
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.include_router(router)
+    app.add_middleware(BoundedBodies)
     return app
 
 
@@ -197,7 +208,7 @@ def preview_silence(matchers: dict[str, str | list[str]], here: Here, _: Reader)
 
 
 @router.delete("/v1/silences/{silence_id}")
-def end_silence(silence_id: int, here: Here, caller: Admin, by: str = "") -> dict[str, Any]:
+def end_silence(silence_id: int, here: Here, caller: Admin, by: Line = "") -> dict[str, Any]:
     """Ends a silence now."""
     with writing(here.engine) as c:
         return silence_json(operations.unsilence(c, silence_id, by=_signed(by, caller), now=here.clock()))
@@ -223,7 +234,7 @@ def decide(action_id: int, decision: str, said: Decision, here: Here, caller: Ad
 @router.post("/slack/actions", include_in_schema=False)
 async def slack(request: Request, here: Here) -> Response:
     """A button that was pressed in Slack."""
-    body = await _body(request)
+    body = await request.body()
     headers = {name.lower(): value for name, value in request.headers.items()}
     if not genuine(here.signing_secret, headers, body, here.clock()):
         raise HTTPException(401, "the request is not signed by Slack, or too long ago")
@@ -237,7 +248,9 @@ async def slack(request: Request, here: Here) -> Response:
 def serving(app: FastAPI, host: str, port: int, *, trusted: bool, variable: str) -> Iterator[int]:
     """Serves while the block runs, and gives the port. Raises SettingsError, with the ``variable`` of the port, where it cannot be had."""
     socket = bound_socket(export_address(host, trusted=trusted), port, variable)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app, http=ImpatientProtocol, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, name="http", daemon=True)
     thread.start()
@@ -280,15 +293,6 @@ def _signed(by: str, caller: str) -> str:
 
 def _in_utc(at: datetime | None) -> datetime | None:
     return None if at is None else at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-async def _body(request: Request) -> bytes:
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > LONGEST_BODY:
-            raise HTTPException(413, "the request is too large")
-    return bytes(content)
 
 
 # ---------------------------------------------------------------------------------------------- errors

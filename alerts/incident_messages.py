@@ -13,7 +13,7 @@ from alerts.causes import began
 from alerts.incidents import Notice
 from alerts.messages import AlertLine, Kind, Message, message_for, problems_link
 from alerts.rules import Rule
-from alerts.titles import common_labels, worst_first
+from alerts.titles import common_labels, presentable, worst_first
 from alerts.yaml_types import WHERE_KEYS
 from storage.durations import format_duration
 from storage.matchers import labels_for_matching
@@ -73,8 +73,8 @@ def incident_message(
 
 def _told(notice: Notice, sources: Sources, *, ends: bool) -> _Told:
     new = frozenset(notice.new)
-    firing = worst_first((sources.alerts[one] for one in (*notice.new, *notice.still) if one in sources.alerts), new)
-    over = [sources.alerts[one] for one in notice.ended if ends and one in sources.alerts]
+    firing = worst_first((presentable(sources.alerts[one]) for one in (*notice.new, *notice.still) if one in sources.alerts), new)
+    over = [presentable(sources.alerts[one]) for one in notice.ended if ends and one in sources.alerts]
     # One that began to be a problem again while its end waited to be told: the end is what is told.
     ended = worst_first(replace(alert, state=AlertState.RESOLVED) for alert in over)
     shown: list[tuple[AlertRow, Message]] = []

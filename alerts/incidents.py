@@ -245,6 +245,8 @@ def _escalated(step: Step, route: Route, standing: _Standing, situation: Situati
     audible = standing.audible or bool(step.notices and standing.new)
     after = replace(standing, new=(), still=still, ended=(), audible=audible)
     since = situation.now if step.lifted else situation.unacked_since.get(incident.id, incident.opened_at)
+    if since > situation.now:
+        since = incident.told_at or situation.now  # the clock was put back since
     waiting = route.escalate[incident.escalated :] if audible and incident.acked_at is None else ()
     due = [one for one in waiting if since + one.after <= situation.now]
     notices = step.notices

@@ -126,11 +126,11 @@ def _health(finding: Finding) -> AlertHealth:
 
 
 def _since(previous: AlertRow | None, rule: Rule, now: datetime) -> datetime:
-    """Since when a pending alert has been pending: from now on where it was long not looked at."""
+    """Since when a pending alert has been pending: from now on where it was long not looked at, or the clock was put back."""
     if previous is None or previous.pending_at is None or previous.state is not AlertState.PENDING:
         return now
     unseen = now - (previous.evaluated_at or previous.pending_at)
-    return now if unseen > max(OUTAGE_TOLERANCE, 3 * rule.interval) else previous.pending_at
+    return now if unseen > max(OUTAGE_TOLERANCE, 3 * rule.interval) else min(previous.pending_at, now)
 
 
 def _moved(row: AlertRow, finding: Finding | None, rule: Rule, since: datetime, now: datetime) -> AlertRow:
@@ -165,7 +165,7 @@ def _given_up(row: AlertRow) -> AlertRow:
 def _open(row: AlertRow, finding: Finding, rule: Rule, now: datetime) -> AlertRow:
     if finding is not Finding.CLEAR:
         return replace(row, state=AlertState.FIRING, recovering_at=None)
-    since = row.recovering_at or now
+    since = min(row.recovering_at or now, now)  # the clock may have been put back
     if now - since >= rule.keep_firing_for:
         return _resolved(row, now)
     return replace(row, state=AlertState.RECOVERING, recovering_at=since)

@@ -65,7 +65,7 @@ def _sample(series: Any) -> Sample:
         raise UnusableAnswer("the answer is not one that Prometheus gives")
     if "value" not in series:
         raise UnusableAnswer("the query gives a range or a histogram; a rule needs one number per series")
-    labels = {_renamed(str(key)): str(value) for key, value in series["metric"].items() if key != NAME_LABEL}
+    labels = {_renamed(str(key)): _storable(str(value)) for key, value in series["metric"].items() if key != NAME_LABEL}
     return Sample(labels=labels, value=_number(series["value"][1]))
 
 
@@ -80,6 +80,11 @@ def _number(text: object) -> float:
         return float(str(text))
     except ValueError as error:
         raise UnusableAnswer(f"the query gives {str(text)[:80]!r}, which is not a number") from error
+
+
+def _storable(text: str) -> str:
+    """The text without what no database keeps: NUL, and halves of characters."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def _shown(labels: Sequence[tuple[str, str]]) -> str:

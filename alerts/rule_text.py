@@ -149,9 +149,19 @@ def read_mapping(text: str, *, begin: str) -> tuple[dict[str, Any] | None, list[
         return None, [f"it cannot be read as YAML ({error})"]
     if content is None:
         content = {}
+    if _holds_unstorable(content):
+        return None, ["a text in it cannot be stored: it holds NUL, or half of a character (\\ud800 to \\udfff)"]
     if not isinstance(content, dict):
         return None, [f"it is not a mapping; begin with `{begin}`"]
     return content, []
+
+
+def _holds_unstorable(content: Any) -> bool:
+    if isinstance(content, dict):
+        return any(_holds_unstorable(one) for pair in content.items() for one in pair)
+    if isinstance(content, list):
+        return any(map(_holds_unstorable, content))
+    return isinstance(content, str) and ("\0" in content or any("\ud800" <= one <= "\udfff" for one in content))
 
 
 def _explain_yaml(error: yaml.YAMLError) -> str:

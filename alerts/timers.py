@@ -1,4 +1,5 @@
-"""Looks, between evaluations, whether incidents have to be brought up to date: something is due, or something else changed.
+"""Looks, between evaluations, whether incidents have to be brought up to date: something is due, something else
+changed, or the clock was put back.
 
 That costs four small queries. What was seen last is remembered; a process that has seen nothing yet looks once.
 """

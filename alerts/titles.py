@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from storage.records import AlertRow
 
+LONGEST_VALUE = 300
+LONGEST_REASON = 1000
 MOST_NAMES = 4
 LONGEST_TITLE = 160
 _SUBJECT = ("model", "version")
 _RANKS = {"critical": 0, "page": 0, "error": 1, "warning": 2, "": 3, "info": 4, "none": 5}
+
+
+def presentable(alert: AlertRow) -> AlertRow:
+    """The alert with texts that can be written and read: values that are not endless, and nothing that UTF-8 cannot hold.
+
+    Labels may come from whoever sends requests. The alert keeps its own; this is how it is told.
+    """
+    labels = {name: _readable(value, LONGEST_VALUE) for name, value in alert.labels.items()}
+    return replace(alert, labels=labels, reason=_readable(alert.reason, LONGEST_REASON))
+
+
+def _readable(text: str, limit: int) -> str:
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def alert_title(alert: AlertRow) -> str:
@@ -21,7 +38,7 @@ def alert_title(alert: AlertRow) -> str:
     if feature := alert.labels.get("feature"):
         subject.append(feature)
     name = ", ".join(part for part in subject if part)
-    return f"{alert.rule}: {name}" if name else alert.rule
+    return _shortened(f"{alert.rule}: {name}" if name else alert.rule)
 
 
 def incident_title(alerts: Sequence[AlertRow]) -> str:
@@ -31,7 +48,10 @@ def incident_title(alerts: Sequence[AlertRow]) -> str:
     common = common_labels(alerts)
     subject = " ".join(f"{'version ' if key == 'version' else ''}{common[key]}" for key in _SUBJECT if key in common)
     number = f"{len(alerts):,} alerts" + (f" for {subject}" if subject else "")
-    title = f"{number}: {_names(alerts, common)}"
+    return _shortened(f"{number}: {_names(alerts, common)}")
+
+
+def _shortened(title: str) -> str:
     return title if len(title) <= LONGEST_TITLE else title[: LONGEST_TITLE - 1] + "…"
 
 

@@ -207,7 +207,7 @@ def download(context: Context, frame: pd.DataFrame, name: str) -> None:
 def csv(frame: pd.DataFrame) -> bytes:
     """CSV with a byte-order mark for spreadsheets; a text that a spreadsheet would take for a formula is quoted."""
     guarded = frame.map(lambda value: f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value)
-    return guarded.to_csv(index=False).encode("utf-8-sig")
+    return guarded.to_csv(index=False, lineterminator="\r\n").encode("utf-8-sig")  # else a lone \r would not be quoted
 
 
 def facts(rows: Sequence[tuple[str, ...]], header: Sequence[str]) -> None:

@@ -20,12 +20,12 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from inference import log_record, spool_folder
-from inference.failpoints import reach
 from inference.log_record import BadRecord, LogRecord
 from inference.spool_reader import READ_BYTES, WRITER_CHECK_SECONDS, Batch, Position, SpoolReader, quarantine_folder
 from storage.batches import PredictionBatch
 from storage.counting import MisfitRows
 from storage.engine import DatabaseUnavailable, first_line, reading, writing
+from storage.failpoints import reach
 from storage.migrate import SchemaMismatch, require_current
 from storage.predictions import RecordReceipt, UnknownVersion, record_batches
 from storage.records import Layout, PredictionRow

@@ -21,9 +21,9 @@ from typing import Literal, NamedTuple, TypeAlias
 from zlib import crc32
 
 from inference import segments, spool_folder
-from inference.failpoints import reach
 from inference.segments import FRAME_HEAD, MAX_PAYLOAD_BYTES, SEGMENT_HEAD_BYTES, SegmentName
 from inference.spool_folder import SpoolInUse
+from storage.failpoints import reach
 
 __all__ = ["Spool", "SpoolFailed", "SpoolFull", "SpoolInUse", "SpoolState", "SpoolUnavailable", "open_worker_spool"]
 

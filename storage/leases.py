@@ -18,10 +18,12 @@ from storage.schema import leases
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def acquire(c: Connection, name: str, owner: str, *, ttl: timedelta, now: datetime) -> Lease | None:
+def acquire(c: Connection, name: str, owner: str, *, ttl: timedelta, now: datetime, ahead: timedelta | None = None) -> Lease | None:
     """Takes a lease that is free or has run out, or renews one's own; None while somebody else holds it.
 
-    Compare-and-set in one statement: of several owners that race, one wins.
+    Compare-and-set in one statement: of several owners that race, one wins. ``ahead`` is how far the clocks of others may be
+    ahead: a lease that lasts for longer than that allows was taken before the clock was put back, and is free. Only for a
+    caller that has just read the clock: to one that slept since, the lease of whoever overtook it looks the same.
     """
     statement = insert(c, leases).values(name=name, owner=owner, epoch=1, expires_at=now + ttl)
     new = statement.excluded
@@ -32,7 +34,11 @@ def acquire(c: Connection, name: str, owner: str, *, ttl: timedelta, now: dateti
             "epoch": case((leases.c.owner == new.owner, leases.c.epoch), else_=leases.c.epoch + 1),
             "expires_at": new.expires_at,
         },
-        where=or_(leases.c.owner == new.owner, leases.c.expires_at <= now),
+        where=or_(
+            leases.c.owner == new.owner,
+            leases.c.expires_at <= now,
+            *([] if ahead is None else [leases.c.expires_at > now + ttl + ahead]),
+        ),
     )
     row = c.execute(statement.returning(*columns_of(leases, Lease))).mappings().one_or_none()
     return None if row is None else Lease(**row)

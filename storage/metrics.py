@@ -35,10 +35,11 @@ def latest_points(
     *,
     window_seconds: int | None = None,
     since: datetime,
+    until: datetime | None = None,
     sufficient: bool = False,
     least_n: int | None = None,
 ) -> list[MetricPoint]:
-    """The newest point, not older than ``since``, of each series of the metric.
+    """The newest point, not older than ``since`` and not later than ``until``, of each series of the metric.
 
     Only points that rest on enough data count, where ``sufficient`` (the verdict is not insufficient data) or ``least_n``
     (``n_current``) asks for it. Costs a few looks into the index per series, however many points there are.
@@ -46,6 +47,8 @@ def latest_points(
     walk, one, point = _walk({"name": name}), metrics.alias("one"), metrics.alias("point")
     newest = select(point.c.id).where(*(point.c[column] == one.c[column] for column in SERIES[1:]))
     newest = newest.where(point.c.name == name, point.c.at >= since)
+    if until is not None:
+        newest = newest.where(point.c.at <= until)
     if sufficient:
         newest = newest.where(point.c.verdict != Verdict.INSUFFICIENT.value)
     if least_n is not None:

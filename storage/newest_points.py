@@ -22,9 +22,11 @@ _COLUMNS = columns_of(metrics, MetricPoint)
 _VERDICTS = {verdict.value: verdict for verdict in Verdict}
 
 
-def newest_points(c: Connection, name: str, window_seconds: int, since: datetime) -> list[MetricPoint]:
-    """The newest point of each series of the metric over windows of one length, where it is not older than ``since``."""
-    found = _last(is_postgresql(c)).where(metrics.c.name == name, metrics.c.window_seconds == window_seconds, metrics.c.at >= since)
+def newest_points(c: Connection, name: str, window_seconds: int, since: datetime, until: datetime) -> list[MetricPoint]:
+    """The newest point up to ``until`` of each series of the metric over windows of one length, unless older than ``since``."""
+    found = _last(is_postgresql(c)).where(
+        metrics.c.name == name, metrics.c.window_seconds == window_seconds, metrics.c.at >= since, metrics.c.at <= until
+    )
     verdict, fields = _PLACE["verdict"], tuple(_PLACE)
     points = []
     for row in c.execute(found):

@@ -64,10 +64,22 @@ def claim_due(
     return sorted(items, key=lambda item: (item.next_attempt_at, item.id))
 
 
+def bring_back(c: Connection, now: datetime, *, ahead: timedelta = timedelta(minutes=5)) -> None:
+    """Makes messages due that were written later than now: the clock was put back since. A claim of that time runs out."""
+    late = now + ahead
+    written = (outbox.c.status == OutboxStatus.WAITING.value, outbox.c.created_at > late)
+    c.execute(update(outbox).where(*written).values(created_at=now, next_attempt_at=now))
+    claimed = (outbox.c.status == OutboxStatus.WAITING.value, outbox.c.claimed_until > late)
+    c.execute(update(outbox).where(*claimed).values(**_FREE))
+
+
 def claim_held(
-    c: Connection, channel: str, receiver: str, *, owner: str, now: datetime, hold: timedelta, limit: int
+    c: Connection, channel: str, receiver: str, *, owner: str, now: datetime, hold: timedelta, limit: int, untried: bool = False
 ) -> list[OutboxItem]:
-    """Claims the messages to one receiver that are due after they were held or failed, in the order they were written."""
+    """Claims the messages to one receiver that are due after they were held or failed, in the order they were written.
+
+    With ``untried`` also those that nobody has tried to send.
+    """
     due = (
         select(outbox.c.id)
         .where(
@@ -75,7 +87,7 @@ def claim_held(
             outbox.c.receiver == receiver,
             outbox.c.status == OutboxStatus.WAITING.value,
             outbox.c.next_attempt_at <= now,
-            outbox.c.last_error.is_not(None),
+            *([] if untried else [outbox.c.last_error.is_not(None)]),
             or_(outbox.c.claimed_until.is_(None), outbox.c.claimed_until <= now),
         )
         .order_by(outbox.c.id)
@@ -90,6 +102,17 @@ def claim_held(
         .returning(*_COLUMNS)
     )
     return sorted((_item(row) for row in c.execute(claim).mappings()), key=lambda item: item.id)
+
+
+def due_at(c: Connection, channel: str, receiver: str, now: datetime, *, enough: int) -> int:
+    """How many messages to one receiver are due; not counted further than ``enough``."""
+    due = select(outbox.c.id).where(
+        outbox.c.channel == channel,
+        outbox.c.receiver == receiver,
+        outbox.c.status == OutboxStatus.WAITING.value,
+        outbox.c.next_attempt_at <= now,
+    )
+    return c.scalar(select(func.count()).select_from(due.limit(enough).subquery())) or 0
 
 
 def mark_merged(c: Connection, item_ids: Collection[int], *, now: datetime, message_id: str | None) -> None:

@@ -15,8 +15,8 @@ from alerts.messages import Kind, Message
 from alerts.receivers import Apprise
 from alerts.renderings import headline, plain_text
 
-_apprise_log = logging.getLogger("apprise")
-_apprise_log.setLevel(logging.CRITICAL + 1)  # its lines may hold addresses with their secrets
+for _name in ("apprise", "urllib3", "requests"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)  # their lines may hold addresses with their secrets
 
 
 class AppriseServices:

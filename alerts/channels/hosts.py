@@ -6,11 +6,15 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from urllib.parse import SplitResult, urlsplit
 
 PORTS = {"http": 80, "https": 443}
 SETTING = "MODELWATCH_WEBHOOK_HOSTS"
+_TRANSLATED = tuple(IPv6Network(one) for one in ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96"))
+"""NAT64 (RFC 6052), SIIT and IPv4-compatible addresses: their last 32 bits are the IPv4 address that is called."""
+_LOCAL = tuple(IPv6Network(one) for one in ("64:ff9b:1::/48", "fec0::/10"))
+"""Translation of a site's own (RFC 8215), and the site-local addresses of old: Python takes them for public."""
 
 
 class NotAllowed(Exception):
@@ -89,9 +93,18 @@ def is_public(address: str) -> bool:
     [True, False, False, False, False, False]
     """
     found: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
-    if isinstance(found, IPv6Address) and (inner := found.ipv4_mapped or found.sixtofour):
-        found = inner
+    if isinstance(found, IPv6Address):
+        if any(found in network for network in _LOCAL):
+            return False
+        found = _within(found) or found
     return found.is_global and not found.is_multicast
+
+
+def _within(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that is called by way of this one."""
+    if any(address in network for network in _TRANSLATED):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
 
 
 def connector(policy: HostPolicy, parts: SplitResult) -> Callable[..., socket.socket]:

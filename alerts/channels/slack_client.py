@@ -8,6 +8,7 @@ import logging
 import ssl
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cache
 from http.client import HTTPResponse
 from typing import Any
 from urllib.error import URLError
@@ -121,8 +122,14 @@ class _NoRedirects(HTTPRedirectHandler):
         return None
 
 
+@cache
+def _context() -> ssl.SSLContext:
+    """To read the system's authorities takes longer than to send a message."""
+    return ssl.create_default_context()
+
+
 def _opener(url: str) -> OpenerDirector:
-    handlers: list[Any] = [_NoRedirects, HTTPSHandler(context=ssl.create_default_context())]
+    handlers: list[Any] = [_NoRedirects, HTTPSHandler(context=_context())]
     if is_loopback(urlsplit(url).hostname or ""):
         handlers.append(ProxyHandler({}))
     return build_opener(*handlers)

@@ -56,10 +56,20 @@ def test_entry_that_is_no_host_is_refused(entry: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["100.64.0.1", "0.0.0.0", "192.168.1.1", "fd00::1", "fe80::1%eth0", "2002:a00:1::", "224.0.0.1"]
+    "address",
+    [
+        *["100.64.0.1", "0.0.0.0", "192.168.1.1", "fd00::1", "fe80::1%eth0", "2002:a00:1::", "224.0.0.1", "::", "fec0::1"],
+        *["64:ff9b::a00:1", "64:ff9b::7f00:1", "64:ff9b:1::a00:1", "::a00:1", "::7f00:1", "::ffff:0:10.0.0.1", "::ffff:a9fe:a9fe"],
+        *["2001:0:7f00:1::1", "2001:db8::1", "169.254.169.254", "fd00:ec2::254", "255.255.255.255", "198.18.0.1"],
+    ],
 )
 def test_private_and_special_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "2606:4700::1111", "64:ff9b::5db8:d822", "::ffff:93.184.216.34"])
+def test_public_addresses_are_public_by_whatever_way(address: str) -> None:
+    assert is_public(address)
 
 
 def looked_up(*addresses: str) -> Callable[..., Any]:

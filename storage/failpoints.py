@@ -10,8 +10,15 @@ import os
 import signal
 
 _VARIABLE = "MODELWATCH_FAILPOINT"
-_name, _, _action = os.environ.get(_VARIABLE, "").partition(":")
-_passes_left = int(_action.partition(":")[2] or 1) if _name else 0
+_name = ""
+_passes_left = 0
+
+
+def arm(text: str) -> None:
+    """Says where this process dies: ``place:kill``, ``place:kill:3``, or "" for nowhere."""
+    global _name, _passes_left
+    _name, _, action = text.partition(":")
+    _passes_left = int(action.partition(":")[2] or 1) if _name else 0
 
 
 def reach(name: str) -> None:
@@ -25,3 +32,6 @@ def _die_when_due() -> None:
     _passes_left -= 1
     if _passes_left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get(_VARIABLE, ""))
