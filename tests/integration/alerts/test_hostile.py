@@ -15,8 +15,9 @@ from alerts.channels.email import compose
 from alerts.channels.pagerduty import event
 from alerts.channels.slack_blocks import blocks, fallback_text
 from alerts.channels.webhook import document
+from alerts.grouping import incident_key
 from alerts.incident_messages import Sources, incident_message
-from alerts.incidents import Notice, incident_key
+from alerts.incidents import Notice
 from alerts.messages import Kind, Message
 from alerts.promql import parse_result
 from alerts.routing import Route

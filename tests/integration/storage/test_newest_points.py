@@ -36,8 +36,8 @@ def test_newest_points_are_the_latest_ones(engine: Engine) -> None:
         metrics.write_points(c, points)
 
     with reading(engine) as c:
-        found = newest_points(c, "drift_psi", 300, since)
-        expected = metrics.latest_points(c, "drift_psi", window_seconds=300, since=since)
+        found = newest_points(c, "drift_psi", 300, since, NOW)
+        expected = metrics.latest_points(c, "drift_psi", window_seconds=300, since=since, until=NOW)
 
     assert len(found) > 10
     assert sorted(found, key=repr) == sorted(expected, key=repr)
