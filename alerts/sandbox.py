@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.runtime import Context
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 LONGEST_SOURCE = 10_000
 LONGEST_PART = 20_000
@@ -40,7 +40,7 @@ class TooMuch(TemplateError):
     """A template that would cost more than a text may."""
 
 
-class BoundedSandbox(SandboxedEnvironment):
+class BoundedSandbox(ImmutableSandboxedEnvironment):
     """Ranges are short, loops are not within each other, and no text, list or number on the way gets large."""
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
