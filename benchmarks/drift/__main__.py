@@ -37,8 +37,8 @@ RESULTS = Path(__file__).parent.parent / "results"
 COLUMNS_FROM_COUNTS = 200
 
 STORED = {"Evidently 0.7.23, KS and chi-squared": (8.0, 743), "NannyML 0.13.1, KS and chi-squared, 1 chunk": (0.236, 523)}
-"""Seconds and peak MiB of size M, NOT of this run: these need older libraries and cannot be installed beside modelwatch. Two
-shared cores, Python 3.11.7, November 2026; docs/benchmarks.md has the whole table."""
+"""Seconds and peak MiB of size M, NOT of this run: these need older libraries and cannot be installed beside modelwatch, only
+into an environment of their own (``--peers``). Two shared cores, Python 3.11.7, November 2026; docs/benchmarks.md has the whole table."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,13 +53,14 @@ class Measured:
 
 def main() -> int:
     arguments = _arguments()
-    names = [name for name, subject in SUBJECTS.items() if _importable(subject.package)]
+    pythons = {name: arguments.peers if subject.package else sys.executable for name, subject in SUBJECTS.items()}
+    names = [name for name, subject in SUBJECTS.items() if _importable(subject.package, pythons[name])]
     with tempfile.TemporaryDirectory(prefix="modelwatch-benchmark-") as folder, ExitStack() as stack:
         _write_inputs(Path(folder), arguments.size)
-        workers = {name: stack.enter_context(_worker(name, folder)) for name in names}
+        workers = {name: stack.enter_context(_worker(name, folder, pythons[name])) for name in names}
         measured = _measure(workers, arguments.rounds)
     rows = [_row(name, found, measured["plain"]) for name, found in measured.items()]
-    _show(rows, arguments.size)
+    _show(rows, arguments.size, stored="evidently" not in names)
     _write(rows, measured, arguments)
     return 0
 
@@ -69,13 +70,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--size", choices=SIZES, default="M", help="S: 10,000 rows of 12 columns, M: 100,000 of 55, L: 1,000,000 of 55"
     )
+    parser.add_argument(
+        "--peers",
+        default=sys.executable,
+        metavar="PYTHON",
+        help="the Python of an environment that has evidently and nannyml, which need older libraries than modelwatch",
+    )
     parser.add_argument("--rounds", type=int, default=9, help="rounds over all subjects")
     return parser.parse_args()
 
 
-def _importable(package: str | None) -> bool:
+def _importable(package: str | None, python: str) -> bool:
     """In a process of its own: a peer that is installed may still fail beside newer libraries."""
-    return package is None or subprocess.run([sys.executable, "-c", f"import {package}"], capture_output=True).returncode == 0
+    return package is None or subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode == 0
 
 
 # ---------------------------------------------------------------------------------------------- inputs
@@ -113,8 +120,8 @@ def _counts() -> tuple[Any, ...]:
 
 
 @contextmanager
-def _worker(name: str, folder: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.drift.worker", name, folder]
+def _worker(name: str, folder: str, python: str) -> Iterator[subprocess.Popen[str]]:
+    command = [python, "-m", "benchmarks.drift.worker", name, folder]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         _answer(process)
         yield process
@@ -166,7 +173,7 @@ def _difference(one: dict[str, float], other: dict[str, float]) -> float | None:
     return max((abs(one[name] - other[name]) for name in one), default=None)
 
 
-def _show(rows: list[dict[str, Any]], size: str) -> None:
+def _show(rows: list[dict[str, Any]], size: str, *, stored: bool) -> None:
     table = Table(title=f"Size {size}: {asdict(SIZES[size])}, median of the rounds", title_justify="left")
     table.add_column("subject", no_wrap=True)
     for column in ("ms", "CPU ms", "least CPU", "peak MiB", "plain ÷ it", "KS off by"):
@@ -174,7 +181,7 @@ def _show(rows: list[dict[str, Any]], size: str) -> None:
     for row in rows:
         table.add_row(*("" if value is None else f"{value}" for value in row.values()))
     Console(width=110).print(table)
-    if size == "M":
+    if size == "M" and stored:
         _show_stored(rows[0])
 
 
