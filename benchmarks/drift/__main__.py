@@ -122,7 +122,8 @@ def _counts() -> tuple[Any, ...]:
 @contextmanager
 def _worker(name: str, folder: str, python: str) -> Iterator[subprocess.Popen[str]]:
     command = [python, "-m", "benchmarks.drift.worker", name, folder]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    quiet = {**os.environ, "NML_DISABLE_USAGE_LOGGING": "1", "DO_NOT_TRACK": "1"}  # peers would report their use
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet) as process:
         _answer(process)
         yield process
         assert process.stdin
