@@ -33,9 +33,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """``cause`` is the likely cause in a sentence ("" where none is known), ``course`` the judged value of the last windows."""
+    """``course`` is the judged value of the last windows; the likely cause is marked among ``changes``, and said in the summary."""
 
-    cause: str = ""
     movers: tuple[Mover, ...] = ()
     worst_segment: str = ""
     changes: tuple[Change, ...] = ()
@@ -50,7 +49,6 @@ class Card:
     def from_json(cls, payload: Mapping[str, Any]) -> Card:
         """The card that ``to_json`` wrote."""
         return cls(
-            cause=payload["cause"],
             movers=tuple(Mover(**{**mover, "course": tuple(mover["course"])}) for mover in payload["movers"]),
             worst_segment=payload["worst_segment"],
             changes=tuple(Change(**change) for change in payload["changes"]),

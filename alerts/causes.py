@@ -18,7 +18,13 @@ def began(alerts: Iterable[AlertRow], now: datetime) -> datetime:
 
 
 def likely_cause(alerts: Sequence[AlertRow], deployments: Iterable[Deployment], now: datetime) -> str | None:
-    """The last deployment shortly before the first alert, in a sentence; None where there was none.
+    """The deployment that is behind the alerts, in a sentence; None where there is none."""
+    found = behind(alerts, deployments, now)
+    return None if found is None else _sentence(found, began(alerts, now))
+
+
+def behind(alerts: Sequence[AlertRow], deployments: Iterable[Deployment], now: datetime) -> Deployment | None:
+    """The last deployment shortly before the first alert; None where there was none.
 
     Shortly: within 10 minutes, or two windows of what was judged, since a window tells of a change only as it fills.
     """
@@ -26,13 +32,17 @@ def likely_cause(alerts: Sequence[AlertRow], deployments: Iterable[Deployment], 
     windows = max((alert.window_seconds or 0 for alert in alerts), default=0)
     back = max(LOOK_BACK, timedelta(seconds=WINDOWS_BACK * windows))
     before = [one for one in deployments if first - back <= one.at <= first]
-    return None if not before else _sentence(max(before, key=lambda one: (one.at, one.id)), first)
+    return max(before, key=lambda one: (one.at, one.id), default=None)
 
 
 def _sentence(deployment: Deployment, first: datetime) -> str:
     ago = format_duration(max(timedelta(seconds=round((first - deployment.at).total_seconds())), timedelta(seconds=1)))
-    by = f" by {deployment.actor}" if deployment.actor else ""
-    return f"Likely cause: {_what(deployment)}{by}, {ago} before."
+    return f"Likely cause: {in_words(deployment)}, {ago} before."
+
+
+def in_words(deployment: Deployment) -> str:
+    """What a deployment did, and who made it."""
+    return _what(deployment) + (f" by {deployment.actor}" if deployment.actor else "")
 
 
 def _what(deployment: Deployment) -> str:

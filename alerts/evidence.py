@@ -12,21 +12,19 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from alerts.cards import Card, Change, Mover
+from alerts.causes import began, behind, in_words
 from alerts.movements import movement
 from alerts.rules import Rule
 from alerts.wording import words_of
 from storage import deployments, metrics, profiles, registry, rollups
-from storage.durations import format_duration
 from storage.layouts import split_bins
-from storage.records import AlertRow, AlertState, Deployment, MetricPoint, Mode, Verdict, Version
+from storage.records import AlertRow, AlertState, MetricPoint, Verdict, Version
 from storage.worst_segments import worst_segments
 
 MOST_MOVERS = 5
 MOST_CHANGES = 5
 COURSE_POINTS = 30
 MOVERS_METRIC = "drift_psi"
-LEAST_LOOKBACK = timedelta(minutes=10)
-"""A deployment this long before the beginning, or two windows where they are longer, is its likely cause."""
 TOLD_LOOKBACK = timedelta(hours=24)
 
 
@@ -42,14 +40,11 @@ class Evidence:
         if not firing:
             return None
         first = firing[0]
-        began = min((alert.pending_at or alert.fired_at or now for alert in firing), default=now)
-        changes, cause = _changes(c, first, began, now)
         course = self._course(c, first)
         card = Card(
-            cause=cause,
             movers=_movers(c, first),
             worst_segment=self._worst_segment(c, first),
-            changes=changes,
+            changes=_changes(c, firing, now),
             course=course,
             threshold=first.threshold,
         )
@@ -160,36 +155,19 @@ def _movements(c: Connection, model: str, version: str, start: datetime, end: da
 # ---------------------------------------------------------------------------------------------- changes
 
 
-def _changes(c: Connection, alert: AlertRow, began: datetime, now: datetime) -> tuple[tuple[Change, ...], str]:
-    """What changed in the day before the beginning and since, newest first, and the likely cause among it in a sentence."""
-    model = alert.labels.get("model", "")
+def _changes(c: Connection, alerts: Sequence[AlertRow], now: datetime) -> tuple[Change, ...]:
+    """What changed in the day before the beginning and since, newest first; the likely cause among it is marked."""
+    model = alerts[0].labels.get("model", "")
     if not model:
-        return (), ""
-    since = began - TOLD_LOOKBACK
+        return ()
+    since = began(alerts, now) - TOLD_LOOKBACK
     deployed = [one for one in deployments.history(c, model) if since <= one.at <= now]
     registered = [one for one in registry.list_versions(c, model) if since <= one.created_at <= now]
-    lookback = max(LEAST_LOOKBACK, 2 * timedelta(seconds=alert.window_seconds or 0))
-    likely = next((one for one in deployed if began - lookback <= one.at <= began), None)
-    found = [(one.at, _deployed(one), one is likely) for one in deployed]
+    likely = behind(alerts, deployed, now)
+    found = [(one.at, in_words(one), one is likely) for one in deployed]
     found += [(one.created_at, _registered(one), False) for one in registered]
     newest = sorted(found, key=lambda change: change[0], reverse=True)[:MOST_CHANGES]
-    changes = tuple(Change(at=at.isoformat(), what=what, likely=is_likely) for at, what, is_likely in newest)
-    return changes, "" if likely is None else likely_cause(likely, began)
-
-
-def likely_cause(deployment: Deployment, began: datetime) -> str:
-    """A deployment shortly before the beginning, in a sentence."""
-    ago = format_duration(max(began - deployment.at, timedelta(seconds=1)))
-    return f"{_deployed(deployment)}, {ago} before it began"
-
-
-def _deployed(one: Deployment) -> str:
-    by = f" by {one.actor}" if one.actor else ""
-    if one.action == "rollback":
-        return f"rolled back to version {one.champion}{by}"
-    if one.mode is Mode.SINGLE:
-        return f"version {one.champion} was promoted{by}"
-    return f"version {one.challenger} was given {100 * one.weight:.3g} % of the traffic beside version {one.champion}{by}"
+    return tuple(Change(at=at.isoformat(), what=what, likely=is_likely) for at, what, is_likely in newest)
 
 
 def _registered(version: Version) -> str:

@@ -70,8 +70,7 @@ def card_text(message: Message) -> str:
     card = message.card
     if card is None:
         return ""
-    lines = [f"Likely cause: {one_line(card.cause)}"] if card.cause else []
-    lines += [f"  {mover_text(mover)}" for mover in card.movers]
+    lines = [f"  {mover_text(mover)}" for mover in card.movers]
     lines += [f"Worst segment: {one_line(card.worst_segment)}"] if card.worst_segment else []
     lines += [f"  {change.at[:16].replace('T', ' ')} UTC  {one_line(change.what)}" for change in card.changes]
     return "\n".join(lines)

@@ -79,11 +79,11 @@ def _line(line: AlertLine) -> str:
 
 
 def _card(message: Message) -> list[dict[str, Any]]:
-    """Why: the likely cause, what moved, the worst segment, what changed about then."""
+    """Why: what moved, the worst segment, what changed about then."""
     card = message.card
     if card is None:
         return []
-    lines = [f":mag: *{escaped(card.cause, 500)}*"] if card.cause else []
+    lines = []
     for mover in card.movers[:MOST_MOVERS]:
         course = f" `{sparkline(mover.course)}`" if len(mover.course) > 1 else ""
         bound = f" (threshold {mover.threshold:.3g})" if mover.threshold is not None else ""

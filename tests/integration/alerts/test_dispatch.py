@@ -328,7 +328,7 @@ def test_evidence_fills_the_card(stage: Stage) -> None:
 
     def evidence(c: Connection, rows: Any, now: object) -> Card:
         asked.append([row.labels["feature"] for row in rows])
-        return Card(cause="the unit changed")
+        return Card(worst_segment="the unit changed")
 
     stage.evidence = evidence
     judge(stage, age=0.5)
@@ -336,7 +336,7 @@ def test_evidence_fills_the_card(stage: Stage) -> None:
     judge(stage, age=0.01)
 
     assert asked == [["age"]]
-    assert [message.card and message.card.cause for message in by_slack(stage)] == ["the unit changed", None]
+    assert [message.card and message.card.worst_segment for message in by_slack(stage)] == ["the unit changed", None]
 
 
 @pytest.mark.parametrize("query", ["SELECT 1", "SELECT * FROM no_such_table"])
