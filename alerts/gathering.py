@@ -20,7 +20,6 @@ from alerts.spending import read_spendings
 from alerts.wording import LABELLED, OWN
 from alerts.yaml_types import WHERE_KEYS
 from storage import metrics
-from storage.newest_points import newest_points
 from storage.records import MetricPoint
 
 AHEAD = timedelta(minutes=5)
@@ -151,9 +150,7 @@ def _read(c: Connection, need: _Need, since: datetime, now: datetime) -> list[Me
         return metrics.latest_points(
             c, need.metric, window_seconds=seconds, since=since, until=latest, sufficient=least is None, least_n=least
         )
-    if need.metric in LABELLED:  # a day of points for each series: the index leads to the last of each
-        return metrics.latest_points(c, need.metric, window_seconds=seconds, since=since, until=latest)
-    return newest_points(c, need.metric, seconds, since, latest)
+    return metrics.latest_points(c, need.metric, window_seconds=seconds, since=since, until=latest)
 
 
 def _joined(found: Sequence[Sequence[MetricPoint]]) -> Sequence[MetricPoint]:
